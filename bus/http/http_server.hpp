@@ -6,7 +6,7 @@
 #include <string_view>
 
 #include "bus/base/endpoint.hpp"
-#include "bus/pipeline/sink_plugin.hpp"
+#include "bus/base/http_message.hpp"
 
 namespace insight {
 

@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "bus/base/http_message.hpp"
 #include "bus/base/log.hpp"
 #include "bus/pipeline/sink.hpp"
 
@@ -42,24 +43,6 @@ class SinkConfig {
   virtual void wrong(std::string_view key, std::string_view expected) const = 0;
 };
 
-struct HttpRequest {
-  std::string method;
-  std::string path;
-  std::string query;
-  std::string accept;
-  std::string accept_encoding;
-  bool is_loopback = false;
-};
-
-struct HttpResponse {
-  int status = 200;
-  std::string content_type = "text/plain; charset=utf-8";
-  std::string body;
-};
-
-/// Called from the http thread; may be called after the sink was closed, never after it was destroyed.
-using HttpHandler = std::function<HttpResponse(const HttpRequest&)>;
-
 /// What the broker gives to a sink.  The references live longer than the sink.
 struct SinkSettings {
   const Logger& log;
@@ -69,6 +52,7 @@ struct SinkSettings {
   uint64_t series_per_metric_limit = 100'000;
   std::vector<std::string> reserved_metrics;  ///< names that the bus exports itself
   /// Adds text to GET /metrics.  The broker writes its own metrics first and then what each handler gives.
+  /// A handler may be called after the sink was closed, never after it was destroyed.
   std::function<void(HttpHandler)> add_metrics_page;
 };
 
