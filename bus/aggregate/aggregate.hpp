@@ -28,8 +28,8 @@ struct AggregateOptions {
 /// synchronises.
 ///
 /// The merge key is the exposed name, the labels of the series and the chosen keys of the resource.
-/// Counters and histograms add: totals of retired incarnations plus the newest value of each live one.
-/// Gauges go by their mode over live incarnations.  An exported counter or bucket never falls.
+/// Counters and histograms add: totals of retired incarnations plus the newest value of each live
+/// one. Gauges go by their mode over live incarnations.  An exported counter or bucket never falls.
 class Aggregate {
  public:
   explicit Aggregate(AggregateOptions options);
@@ -44,7 +44,8 @@ class Aggregate {
   /// The exposition in Prometheus text format 0.0.4.
   std::string render(const Now& now);
 
-  /// All state as bytes, and back.  load() accepts what save() gave, or says what is wrong with it and stays empty.
+  /// All state as bytes, and back.  load() accepts what save() gave, or says what is wrong with it
+  /// and stays empty.
   std::string save(const Now& now) const;
   Result<uint64_t> load(std::string_view bytes, const Now& now);
 

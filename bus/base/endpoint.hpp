@@ -9,7 +9,8 @@
 
 namespace insight {
 
-/// Where something listens: "tcp://host:port", "tcp://[::1]:5571", "tcp://*:5571", "ipc:///path/to/socket".
+/// Where something listens: "tcp://host:port", "tcp://[::1]:5571", "tcp://*:5571",
+/// "ipc:///path/to/socket".
 struct Endpoint {
   enum class Kind : uint8_t { tcp, ipc };
 
@@ -33,8 +34,8 @@ Result<Endpoint> parse_endpoint(std::string_view text);
 /// "127.0.0.1:9092", "[::1]:9092" or ":9092": a tcp Endpoint.
 Result<Endpoint> parse_http_address(std::string_view text);
 
-/// $XDG_RUNTIME_DIR/insight; for root /run/insight; else insight-<uid> under the temporary directory.
-/// Says where; creates nothing.
+/// $XDG_RUNTIME_DIR/insight; for root /run/insight; else insight-<uid> under the temporary
+/// directory. Says where; creates nothing.
 std::string runtime_directory();
 
 /// "tcp://127.0.0.1:5571" and friends: the defaults that both sides share.

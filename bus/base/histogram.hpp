@@ -19,7 +19,8 @@ class DurationHistogram {
       5e-2, 0.1,    0.25, 0.5,  1,      2.5,  5,    10,     25,   50,   100};
 
   struct Snapshot {
-    std::array<uint64_t, kBounds.size() + 1> buckets{};  ///< not cumulative; the last is above all bounds
+    std::array<uint64_t, kBounds.size() + 1>
+        buckets{};  ///< not cumulative; the last is above all bounds
     double sum_seconds = 0;
   };
 

@@ -21,6 +21,7 @@ namespace insight {
 class INSIGHT_TSA(capability("mutex")) Mutex {
  public:
   void lock() INSIGHT_TSA(acquire_capability()) { mutex_.lock(); }
+
   void unlock() INSIGHT_TSA(release_capability()) { mutex_.unlock(); }
 
  private:
@@ -33,7 +34,9 @@ class INSIGHT_TSA(scoped_lockable) MutexLock {
   explicit MutexLock(Mutex& mutex) INSIGHT_TSA(acquire_capability(mutex)) : mutex_(mutex) {
     mutex_.lock();
   }
+
   ~MutexLock() INSIGHT_TSA(release_capability()) { mutex_.unlock(); }
+
   MutexLock(const MutexLock&) = delete;
   MutexLock& operator=(const MutexLock&) = delete;
 

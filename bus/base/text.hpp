@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -20,13 +21,15 @@ std::string to_hex(std::string_view bytes);
 /// The candidate nearest to `word` when it is near enough to be what was meant, else empty.
 std::string_view nearest(std::string_view word, std::span<const std::string_view> candidates);
 
-/// A 64-bit hash of `bytes` under `key`.  With a random key nobody outside can construct collisions.
+/// A 64-bit hash of `bytes` under `key`.  With a random key nobody outside can construct
+/// collisions.
 uint64_t keyed_hash(std::string_view bytes, uint64_t key) noexcept;
 
 /// Fills `out` from the kernel's random source.
 void random_bytes(std::span<std::byte> out) noexcept;
 
-/// "64MiB" <-> 67108864, "1.5s" <-> 1500000000 ns.  Sizes know B, KiB, MiB, GiB; durations ns, us, ms, s, m, h, d.
+/// "64MiB" <-> 67108864, "1.5s" <-> 1500000000 ns.  Sizes know B, KiB, MiB, GiB; durations ns, us,
+/// ms, s, m, h, d.
 bool parse_size(std::string_view text, uint64_t& bytes) noexcept;
 bool parse_duration(std::string_view text, uint64_t& nanoseconds) noexcept;
 std::string format_size(uint64_t bytes);

@@ -10,8 +10,8 @@
 
 namespace insight {
 
-/// The one HTTP server, with its one thread `http`.  IPv4 and IPv6; limits of connections, memory and time; a slow
-/// or silent client costs nobody else.  libmicrohttpd stands behind it.
+/// The one HTTP server, with its one thread `http`.  IPv4 and IPv6; limits of connections, memory
+/// and time; a slow or silent client costs nobody else.  libmicrohttpd stands behind it.
 class HttpServer {
  public:
   HttpServer();

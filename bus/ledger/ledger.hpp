@@ -19,8 +19,8 @@ struct LedgerOptions {
   uint64_t forget_ended_after_ns = 3'600 * kSecond;  ///< also lost ones
 };
 
-/// Knows every incarnation: alive or ended, sequence numbers, gaps, losses.  It alone decides that a publisher
-/// is late, lost or ended.  Pure; thread-bound to its collector.
+/// Knows every incarnation: alive or ended, sequence numbers, gaps, losses.  It alone decides that
+/// a publisher is late, lost or ended.  Pure; thread-bound to its collector.
 class Ledger {
  public:
   /// What an envelope is to the Ledger.
@@ -45,7 +45,8 @@ class Ledger {
   /// Books an envelope in.
   Receipt receive(const wire::EnvelopeView& envelope, const Now& now);
 
-  /// Moves incarnations on to late and lost, closes gaps that are older than 5 s, forgets.  Call it about once a second.
+  /// Moves incarnations on to late and lost, closes gaps that are older than 5 s, forgets.  Call it
+  /// about once a second.
   void step(const Now& now);
 
   std::vector<PublisherView> publishers() const;

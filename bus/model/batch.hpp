@@ -108,8 +108,8 @@ struct Span {
 struct Segment {
   std::shared_ptr<const Incarnation> incarnation;
   uint64_t seq = 0;
-  uint64_t sent_ns = 0;       ///< the publisher's wall clock
-  uint64_t oldest_ns = 0;     ///< the oldest record inside, on the publisher's wall clock; 0 unknown
+  uint64_t sent_ns = 0;    ///< the publisher's wall clock
+  uint64_t oldest_ns = 0;  ///< the oldest record inside, on the publisher's wall clock; 0 unknown
   uint64_t received_mono_ns = 0;
   size_t begin = 0;
   size_t end = 0;
@@ -125,6 +125,7 @@ struct Batch {
   Arena arena;
 
   size_t records() const noexcept { return points.size() + spans.size(); }
+
   /// Bytes of memory that the batch holds.
   size_t bytes() const noexcept;
 };

@@ -29,6 +29,7 @@ struct IncarnationId {
   std::string_view view() const noexcept {
     return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
   }
+
   bool is_zero() const noexcept { return *this == IncarnationId{}; }
 };
 
@@ -45,8 +46,8 @@ enum class Life : uint8_t { alive, late, lost, ended };
 
 std::string_view to_string(Life life) noexcept;
 
-/// Hands out the small dense numbers of Series, so that whoever keeps something per series can use an
-/// array.  Thread-safe.  A number is used again only after its incarnation is gone.
+/// Hands out the small dense numbers of Series, so that whoever keeps something per series can use
+/// an array.  Thread-safe.  A number is used again only after its incarnation is gone.
 class SeriesIds {
  public:
   uint32_t take();
@@ -62,8 +63,8 @@ class SeriesIds {
 /// One process life of a publisher, and the series that it has sent.
 ///
 /// Thread-bound to its collector, but for what is said otherwise: others hold it by
-/// `shared_ptr<const Incarnation>` and read the constants, `life()` and the series of points that were
-/// handed to them.
+/// `shared_ptr<const Incarnation>` and read the constants, `life()` and the series of points that
+/// were handed to them.
 class Incarnation {
  public:
   Incarnation(IncarnationId id, uint64_t t0_ns, Resource resource, uint64_t every_ns,
@@ -79,13 +80,16 @@ class Incarnation {
 
   /// A beat comes at least this often.  Thread-safe.
   uint64_t every_ns() const noexcept { return every_ns_.load(std::memory_order_relaxed); }
+
   void set_every_ns(uint64_t ns) noexcept { every_ns_.store(ns, std::memory_order_relaxed); }
 
   /// Decided by the Ledger alone.  Thread-safe.  `life_since` is on the broker's monotonic clock.
   Life life() const noexcept { return life_.load(std::memory_order_acquire); }
+
   uint64_t life_since_mono_ns() const noexcept {
     return life_since_mono_ns_.load(std::memory_order_acquire);
   }
+
   void set_life(Life life, uint64_t mono_ns) noexcept {
     life_since_mono_ns_.store(mono_ns, std::memory_order_release);
     life_.store(life, std::memory_order_release);
@@ -93,8 +97,10 @@ class Incarnation {
 
   /// Adds a series.  The label values are copied.
   const Series& add_series(std::shared_ptr<const Family> family,
-                           const std::vector<std::string_view>& label_values);
+                           std::span<const std::string_view> label_values);
+
   size_t series_count() const noexcept { return series_.size(); }
+
   /// Bytes of memory held for series.
   size_t bytes() const noexcept;
 

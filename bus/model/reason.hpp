@@ -50,9 +50,11 @@ class ReasonCounts {
   void add(Reason reason, uint64_t n = 1) noexcept {
     counts_[static_cast<size_t>(reason)].fetch_add(n, std::memory_order_relaxed);
   }
+
   uint64_t get(Reason reason) const noexcept {
     return counts_[static_cast<size_t>(reason)].load(std::memory_order_relaxed);
   }
+
   uint64_t total() const noexcept {
     uint64_t sum = 0;
     for (const auto& count : counts_) sum += count.load(std::memory_order_relaxed);

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -29,7 +30,8 @@ struct Family {
   std::vector<double> bounds;  ///< histogram: ascending, finite upper bounds, inclusive
 };
 
-/// One (family, label values) of one incarnation.  Immutable; owned by its Incarnation, never moves.
+/// One (family, label values) of one incarnation.  Immutable; owned by its Incarnation, never
+/// moves.
 ///
 /// A batch pins its incarnations, so a point needs no reference count of its own: taking and giving
 /// back one per point costs as much as decoding it.
@@ -37,7 +39,8 @@ struct Series {
   uint32_t id = 0;  ///< dense over all incarnations alive in the process; see SeriesIds
   const Incarnation* incarnation = nullptr;
   std::shared_ptr<const Family> family;
-  std::vector<std::string_view> label_values;  ///< in the order of family->label_keys; in the incarnation's arena
+  std::span<const std::string_view>
+      label_values;  ///< in the order of family->label_keys; in the incarnation's arena
 };
 
 }  // namespace insight

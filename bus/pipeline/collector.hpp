@@ -20,7 +20,8 @@ class BatchReceiver {
   virtual void receive(std::shared_ptr<const Batch> batch) noexcept = 0;
 };
 
-/// Brings envelopes in by one transport.  Nothing outside of collectors/ knows which one a batch came by.
+/// Brings envelopes in by one transport.  Nothing outside of collectors/ knows which one a batch
+/// came by.
 class Collector {
  public:
   virtual ~Collector() = default;
@@ -32,8 +33,8 @@ class Collector {
   /// Called once, by the main thread, before run().
   virtual void open() = 0;
 
-  /// Collects until `stop` is requested, then reads on for what already waits (at most 500 ms) and returns.
-  /// Owns its thread meanwhile.
+  /// Collects until `stop` is requested, then reads on for what already waits (at most 500 ms) and
+  /// returns. Owns its thread meanwhile.
   virtual void run(BatchReceiver& out, std::stop_token stop) = 0;
 
   // Thread-safe, for status and metrics:

@@ -13,8 +13,8 @@
 
 namespace insight {
 
-/// What became of a batch.  accepted: taken, less the points named in `dropped`.  retry: not now, the
-/// same batch may succeed later.  rejected: the same batch can never succeed.
+/// What became of a batch.  accepted: taken, less the points named in `dropped`.  retry: not now,
+/// the same batch may succeed later.  rejected: the same batch can never succeed.
 struct Delivery {
   enum class Outcome : uint8_t { accepted, retry, rejected };
 
@@ -29,8 +29,8 @@ struct SinkStatus {
   std::map<std::string, uint64_t> figures;
 };
 
-/// Writes batches to one backend.  Thread-bound: open, write, flush, idle and close are called from the
-/// sink's own worker thread only, so implementations need no locks for them.
+/// Writes batches to one backend.  Thread-bound: open, write, flush, idle and close are called from
+/// the sink's own worker thread only, so implementations need no locks for them.
 class Sink {
  public:
   virtual ~Sink() = default;
@@ -40,8 +40,8 @@ class Sink {
 
   virtual Delivery write(const Batch& batch) = 0;
 
-  /// Makes durable what was accepted.  Called before close(), and when somebody must be sure (a publisher is
-  /// only shown as ended after this returned).  Throws when it cannot.
+  /// Makes durable what was accepted.  Called before close(), and when somebody must be sure (a
+  /// publisher is only shown as ended after this returned).  Throws when it cannot.
   virtual void flush() {}
 
   /// Called about once a second while the sink is open, for work that time asks for.

@@ -18,15 +18,16 @@ namespace insight {
 
 /// A key of a configuration table, for validation, suggestions and the reference.
 struct ConfigKey {
-  std::string_view name;   ///< "directory"; of a nested table "rotate.bytes"
-  std::string_view type;   ///< "string", "path", "size", "duration", "integer", "number", "boolean", "strings", "table"
-  std::string_view preset; ///< the default as it would be written; empty: required or none
+  std::string_view name;  ///< "directory"; of a nested table "rotate.bytes"
+  std::string_view type;  ///< "string", "path", "size", "duration", "integer", "number", "boolean",
+                          ///< "strings", "table"
+  std::string_view preset;  ///< the default as it would be written; empty: required or none
   std::string_view help;
 };
 
-/// The typed view on one table of the configuration file.  A wrong type or value is reported with its
-/// place and the preset is returned, so that all errors are found in one run.  Every key that is read
-/// must stand in the plugin's `keys`.
+/// The typed view on one table of the configuration file.  A wrong type or value is reported with
+/// its place and the preset is returned, so that all errors are found in one run.  Every key that
+/// is read must stand in the plugin's `keys`.
 class SinkConfig {
  public:
   virtual ~SinkConfig() = default;
@@ -46,22 +47,23 @@ class SinkConfig {
 /// What the broker gives to a sink.  The references live longer than the sink.
 struct SinkSettings {
   const Logger& log;
-  std::string state_directory;  ///< "{state_dir}", exists and is writable, or empty when there is none
+  std::string
+      state_directory;  ///< "{state_dir}", exists and is writable, or empty when there is none
   std::vector<std::string> resource_labels;
   uint64_t series_limit = 1'000'000;
   uint64_t series_per_metric_limit = 100'000;
   std::vector<std::string> reserved_metrics;  ///< names that the bus exports itself
-  /// Adds text to GET /metrics.  The broker writes its own metrics first and then what each handler gives.
-  /// A handler may be called after the sink was closed, never after it was destroyed.
+  /// Adds text to GET /metrics.  The broker writes its own metrics first and then what each handler
+  /// gives. A handler may be called after the sink was closed, never after it was destroyed.
   std::function<void(HttpHandler)> add_metrics_page;
 };
 
 /// One backend, as the registry lists it.  Constant.
 struct SinkPlugin {
-  std::string_view name;           ///< the value of `type`
-  std::string_view sample_config;  ///< sample.toml, for people
-  std::span<const ConfigKey> keys; ///< its own, besides those that every sink has
-  std::span<const Signal> signals; ///< what it can take
+  std::string_view name;            ///< the value of `type`
+  std::string_view sample_config;   ///< sample.toml, for people
+  std::span<const ConfigKey> keys;  ///< its own, besides those that every sink has
+  std::span<const Signal> signals;  ///< what it can take
   std::unique_ptr<Sink> (*create)(const SinkConfig&, const SinkSettings&);
 };
 

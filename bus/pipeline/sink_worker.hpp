@@ -21,8 +21,8 @@
 
 namespace insight {
 
-/// What a full queue gives up.  Metrics are state, so the newest is worth most; of spans each one is
-/// worth as much as the next, and keeping the oldest costs no work.
+/// What a full queue gives up.  Metrics are state, so the newest is worth most; of spans each one
+/// is worth as much as the next, and keeping the oldest costs no work.
 enum class WhenFull : uint8_t { drop_oldest, drop_newest };
 
 struct SinkWorkerOptions {
@@ -37,7 +37,8 @@ struct SinkWorkerOptions {
   uint64_t seed = 0;  ///< of the jitter
 };
 
-/// One sink's bounded queues, retry, counters and thread.  Its work is step(); the thread only loops over it.
+/// One sink's bounded queues, retry, counters and thread.  Its work is step(); the thread only
+/// loops over it.
 ///
 /// For each signal, at any moment: received = delivered + dropped (by reason) + queued.
 class SinkWorker {
@@ -48,19 +49,20 @@ class SinkWorker {
   /// Takes a batch over, or drops by policy.  Thread-safe, never blocks on the sink.
   void offer(std::shared_ptr<const Batch> batch) noexcept;
 
-  /// Does what is due now: opens, writes one batch, retries, calls idle.  Returns the monotonic time at which
-  /// it wants to be called again at the latest (at once when something waits).  One thread only.
+  /// Does what is due now: opens, writes one batch, retries, calls idle.  Returns the monotonic
+  /// time at which it wants to be called again at the latest (at once when something waits).  One
+  /// thread only.
   uint64_t step(const Now& now);
 
   /// Starts the thread `sink:<name>`.
   void start();
 
-  /// True when everything offered before this call was written or dropped, and the sink made it durable.
-  /// False at the deadline.  Thread-safe; needs the thread.
+  /// True when everything offered before this call was written or dropped, and the sink made it
+  /// durable. False at the deadline.  Thread-safe; needs the thread.
   bool checkpoint(std::chrono::nanoseconds timeout);
 
-  /// Lets the thread write what waits until the deadline, then flush, close and end.  What is left over is
-  /// counted `stopped`.  False when the sink hangs: then the thread is still inside of it.
+  /// Lets the thread write what waits until the deadline, then flush, close and end.  What is left
+  /// over is counted `stopped`.  False when the sink hangs: then the thread is still inside of it.
   bool stop(std::chrono::nanoseconds timeout);
 
   SinkSnapshot snapshot() const;  ///< Thread-safe.

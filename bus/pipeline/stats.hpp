@@ -32,21 +32,26 @@ struct CollectorStats {
   std::array<uint64_t, kSignalCount> records{};
   ReasonArray envelopes_refused{};
   uint64_t refused_bytes = 0;
-  ReasonArray records_dropped{};                          ///< at ingress
-  std::map<std::string, uint64_t> dropped_at_publishers;  ///< sum of `drop.*` of all incarnations ever seen
+  ReasonArray records_dropped{};  ///< at ingress
+  std::map<std::string, uint64_t>
+      dropped_at_publishers;  ///< sum of `drop.*` of all incarnations ever seen
   uint64_t gaps = 0;
   uint64_t spans_lost = 0;  ///< in transport
   std::array<DurationHistogram::Snapshot, kLatencyMethodCount> transport_latency{};
   std::array<uint64_t, 4> publishers{};  ///< by Life
   uint64_t series = 0;
   uint64_t series_limit = 0;
-  /// Metrics over a limit, worst first, at most 10: refused here, or overflowing at their publisher.
+
+  /// Metrics over a limit, worst first, at most 10: refused here, or overflowing at their
+  /// publisher.
   struct Offender {
     std::string metric;
     std::string publisher;  ///< incarnation, hex
-    std::string limit;      ///< "series_per_metric", "series_per_publisher", "series", "publisher overflow"
-    uint64_t points = 0;    ///< dropped here; 0 for an overflow at the source
+    std::string
+        limit;  ///< "series_per_metric", "series_per_publisher", "series", "publisher overflow"
+    uint64_t points = 0;  ///< dropped here; 0 for an overflow at the source
   };
+
   std::vector<Offender> offenders;
   std::vector<std::pair<std::string, uint64_t>> largest_metrics;  ///< series by metric, top 10
 };
@@ -55,8 +60,8 @@ struct CollectorStats {
 struct SinkSnapshot {
   std::string name;
   std::string type;
-  bool is_up = false;        ///< open, and the last write was not refused
-  std::string last_error;    ///< empty: none
+  bool is_up = false;                             ///< open, and the last write was not refused
+  std::string last_error;                         ///< empty: none
   std::array<uint64_t, kSignalCount> received{};  ///< records handed to the worker
   std::array<uint64_t, kSignalCount> delivered{};
   std::array<ReasonArray, kSignalCount> dropped{};
@@ -67,6 +72,7 @@ struct SinkSnapshot {
   uint64_t last_success_wall_ns = 0;
   DurationHistogram::Snapshot write_duration{};
   std::array<DurationHistogram::Snapshot, kSignalCount> delivery_latency{};
+
   /// What the sink itself adds: see Sink::status().
   struct Refusal {
     std::string metric;
@@ -75,8 +81,10 @@ struct SinkSnapshot {
     std::string second;  ///< the one that disagrees
     uint64_t points = 0;
   };
+
   std::vector<Refusal> refusals;
-  std::map<std::string, uint64_t> figures;  ///< "series", "series_limit", "snapshot_failures", "files"...
+  std::map<std::string, uint64_t>
+      figures;  ///< "series", "series_limit", "snapshot_failures", "files"...
 };
 
 }  // namespace insight

@@ -20,11 +20,11 @@ namespace insight::wire {
 
 /// A point before its series is known.  The views lead into the message or the decoder.
 struct PointView {
-  std::string_view labels;           ///< P([values]), opaque
-  std::optional<Reason> refused;     ///< set: this point alone is dropped
-  uint64_t time_ns = 0;              ///< 0: not said
-  double value = 0;                  ///< a scalar
-  bool is_scalar = false;            ///< else one of the two below is set
+  std::string_view labels;        ///< P([values]), opaque
+  std::optional<Reason> refused;  ///< set: this point alone is dropped
+  uint64_t time_ns = 0;           ///< 0: not said
+  double value = 0;               ///< a scalar
+  bool is_scalar = false;         ///< else one of the two below is set
   std::optional<HistogramValue> histogram;
   std::optional<ExpHistogramValue> exponential;
   std::optional<Exemplar> exemplar;
@@ -43,7 +43,8 @@ struct SpanView {
 
 enum class LifeEvent : uint8_t { none, hello, beat, bye };
 
-/// A decoded envelope.  Valid until the decoder decodes the next one and while the message's bytes live.
+/// A decoded envelope.  Valid until the decoder decodes the next one and while the message's bytes
+/// live.
 struct EnvelopeView {
   IncarnationId inc;
   uint64_t seq = 0;
@@ -65,14 +66,15 @@ struct EnvelopeView {
   std::span<const std::array<unsigned char, 16>> via;
 };
 
-/// Why a whole message is refused: malformed, version, foreign or too_large, and a sentence for a log.
+/// Why a whole message is refused: malformed, version, foreign or too_large, and a sentence for a
+/// log.
 struct Refusal {
   Reason reason = Reason::malformed;
   std::string_view detail;
 };
 
-/// Decodes envelopes of version 1 from hostile bytes.  Thread-bound; its memory is used again for each
-/// message, so a steady stream allocates nothing.  Never throws on input.
+/// Decodes envelopes of version 1 from hostile bytes.  Thread-bound; its memory is used again for
+/// each message, so a steady stream allocates nothing.  Never throws on input.
 class Decoder {
  public:
   Decoder();

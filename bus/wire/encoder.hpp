@@ -62,7 +62,8 @@ class EnvelopeWriter {
   size_t bytes() const noexcept;
   size_t records() const noexcept;
 
-  /// Stamps `sent` and `mono` (of fixed width, patched in place) and gives the message, valid until start().
+  /// Stamps `sent` and `mono` (of fixed width, patched in place) and gives the message, valid until
+  /// start().
   std::string_view finish(const Now& now);
 
  private:

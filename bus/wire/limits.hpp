@@ -4,8 +4,8 @@
 #include <cstddef>
 #include <cstdint>
 
-/// The limits of envelope version 1 (ENVELOPE.md, "Limits").  Checked before anything is allocated; each has a
-/// vector that fails when it changes.
+/// The limits of envelope version 1 (ENVELOPE.md, "Limits").  Checked before anything is allocated;
+/// each has a vector that fails when it changes.
 namespace insight::wire {
 
 inline constexpr uint64_t kVersion = 1;
@@ -26,7 +26,8 @@ inline constexpr size_t kMaxResourceBytes = 4 << 10;
 inline constexpr size_t kMaxResourceKeys = 64;
 inline constexpr size_t kMaxRelays = 8;
 inline constexpr size_t kMaxAccounts = 64;
-inline constexpr uint64_t kMaxAheadNs = 600ull * 1'000'000'000;  ///< a record from further in the future is `bad_time`
+inline constexpr uint64_t kMaxAheadNs =
+    600ull * 1'000'000'000;  ///< a record from further in the future is `bad_time`
 inline constexpr uint64_t kDefaultEveryMs = 10'000;
 inline constexpr uint64_t kMinEveryMs = 100;
 
