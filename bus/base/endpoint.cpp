@@ -4,6 +4,7 @@
 #include <charconv>
 #include <cstdlib>
 
+#include <arpa/inet.h>
 #include <unistd.h>
 
 namespace insight {
@@ -55,7 +56,11 @@ std::string Endpoint::text() const {
 
 bool Endpoint::is_loopback() const {
   if (kind == Kind::ipc) return true;
-  return host == "localhost" || host == "::1" || host.starts_with("127.");
+  in_addr v4{};
+  if (inet_pton(AF_INET, host.c_str(), &v4) == 1) return (ntohl(v4.s_addr) >> 24) == 127;
+  in6_addr v6{};
+  if (inet_pton(AF_INET6, host.c_str(), &v6) == 1) return IN6_IS_ADDR_LOOPBACK(&v6);
+  return host == "localhost";
 }
 
 Result<Endpoint> parse_endpoint(std::string_view text) {
