@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "bus/transport/push_socket.hpp"
+
+#include <array>
+#include <cerrno>
+#include <stdexcept>
+#include <string>
+
+#include "bus/transport/context_impl.hpp"
+#include "bus/transport/monitor.hpp"
+
+namespace insight::transport {
+
+namespace {
+
+constexpr int kEvents = ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_HANDSHAKE_SUCCEEDED |
+                        ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL |
+                        ZMQ_EVENT_HANDSHAKE_FAILED_AUTH;
+
+}  // namespace
+
+struct PushSocket::Impl {
+  Impl(zmq::context_t& context, const Endpoint& endpoint)
+      : socket(context, zmq::socket_type::push), monitor(context, socket, kEvents) {
+    socket.set(zmq::sockopt::sndhwm, 8);  // a deeper queue would deliver the past after an outage
+    // With IMMEDIATE a lost connection discards its queue and later messages overtake earlier ones.
+    socket.set(zmq::sockopt::immediate, 0);
+    socket.set(zmq::sockopt::linger, 0);
+    socket.set(zmq::sockopt::ipv6, 1);
+    socket.set(zmq::sockopt::reconnect_ivl, 100);
+    socket.set(zmq::sockopt::reconnect_ivl_max, 1'000);
+    socket.set(zmq::sockopt::connect_timeout, 3'000);
+    socket.set(zmq::sockopt::handshake_ivl, 5'000);
+    socket.set(zmq::sockopt::tcp_keepalive, 1);
+    // Only against half-open connections: short heartbeats turn a pause of the broker into loss.
+    socket.set(zmq::sockopt::heartbeat_ivl, 5'000);
+    socket.set(zmq::sockopt::heartbeat_timeout, 30'000);
+    socket.set(zmq::sockopt::heartbeat_ttl, 60'000);
+    socket.connect(endpoint.text());
+  }
+
+  void drain_monitor() noexcept {
+    while (auto event = monitor.next()) {
+      switch (event->what) {
+        case ZMQ_EVENT_HANDSHAKE_SUCCEEDED:
+          is_connected = true;
+          ++connects;
+          break;
+        case ZMQ_EVENT_DISCONNECTED:
+          is_connected = false;
+          break;
+        case ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL:
+        case ZMQ_EVENT_HANDSHAKE_FAILED_AUTH:
+          // libzmq ends the session without a further event and never connects again.
+          is_connected = false;
+          is_broken = true;
+          break;
+        default:
+          is_connected = false;
+          break;
+      }
+    }
+  }
+
+  zmq::socket_t socket;
+  Monitor monitor;
+  bool is_connected = false;
+  bool is_broken = false;
+  uint64_t connects = 0;
+};
+
+PushSocket::PushSocket(Context& context, const Endpoint& endpoint) {
+  try {
+    impl_ = std::make_unique<Impl>(context.impl().context, endpoint);
+  } catch (const zmq::error_t& error) {
+    throw std::runtime_error("no PUSH socket for " + endpoint.text() + ": " + error.what());
+  }
+}
+
+PushSocket::~PushSocket() = default;
+
+SendResult PushSocket::send(std::string_view message) noexcept {
+  for (;;) {
+    if (zmq_send(impl_->socket.handle(), message.data(), message.size(), ZMQ_DONTWAIT) >= 0) {
+      return SendResult::accepted;
+    }
+    const int error = zmq_errno();
+    if (error == EINTR) continue;
+    return error == EAGAIN ? SendResult::again : SendResult::failed;
+  }
+}
+
+void PushSocket::wait(std::chrono::milliseconds timeout, int wake_fd) noexcept {
+  std::array<zmq_pollitem_t, 2> items{{
+      {impl_->monitor.handle(), 0, ZMQ_POLLIN, 0},
+      {nullptr, wake_fd, ZMQ_POLLIN, 0},
+  }};
+  zmq_poll(items.data(), wake_fd >= 0 ? 2 : 1, static_cast<long>(timeout.count()));
+  impl_->drain_monitor();
+}
+
+bool PushSocket::wait_writable(std::chrono::milliseconds timeout) noexcept {
+  zmq_pollitem_t item{impl_->socket.handle(), 0, ZMQ_POLLOUT, 0};
+  return zmq_poll(&item, 1, static_cast<long>(timeout.count())) > 0;
+}
+
+bool PushSocket::is_connected() const noexcept { return impl_->is_connected; }
+
+bool PushSocket::is_broken() const noexcept { return impl_->is_broken; }
+
+uint64_t PushSocket::connects() const noexcept { return impl_->connects; }
+
+void PushSocket::set_linger(std::chrono::milliseconds linger) noexcept {
+  const int value = static_cast<int>(linger.count());
+  zmq_setsockopt(impl_->socket.handle(), ZMQ_LINGER, &value, sizeof value);
+}
+
+}  // namespace insight::transport

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string_view>
+
+#include "bus/base/endpoint.hpp"
+#include "bus/transport/context.hpp"
+
+namespace insight::transport {
+
+enum class SendResult : uint8_t {
+  accepted,
+  again,   ///< the queue is full; nothing was taken
+  failed,  ///< the socket is of no use any more
+};
+
+/// The sending side: one PUSH socket, connected to one endpoint (a second, dead one would swallow
+/// every other message).  libzmq connects again by itself.  Thread-bound.
+class PushSocket {
+ public:
+  /// Throws std::runtime_error when libzmq makes no socket or does not understand the endpoint.
+  PushSocket(Context& context, const Endpoint& endpoint);
+  /// Closes; messages that were accepted may still leave for as long as set_linger() said (default:
+  /// not).
+  ~PushSocket();
+  PushSocket(const PushSocket&) = delete;
+  PushSocket& operator=(const PushSocket&) = delete;
+
+  /// Hands a copy of `message` to libzmq.  Never blocks.
+  SendResult send(std::string_view message) noexcept;
+
+  /// Waits until a connection comes or goes, `wake_fd` (if any) is readable, or `timeout` has gone
+  /// by, and drains the monitor.
+  void wait(std::chrono::milliseconds timeout, int wake_fd = -1) noexcept;
+
+  /// Waits until send() would be accepted, or `timeout` has gone by.
+  bool wait_writable(std::chrono::milliseconds timeout) noexcept;
+
+  /// True from a handshake until the connection is lost; as of the last wait().
+  bool is_connected() const noexcept;
+  /// True when libzmq has given up for good (authentication, protocol): make a new socket.
+  bool is_broken() const noexcept;
+  /// Handshakes so far.
+  uint64_t connects() const noexcept;
+
+  void set_linger(std::chrono::milliseconds linger) noexcept;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace insight::transport
