@@ -125,19 +125,19 @@ class Process:
     def log(self):
         return self.log_path.read_text(errors="replace")
 
-    def signal(self, number):
+    def send_signal(self, number):
         self.popen.send_signal(number)
 
     def pause(self):
-        self.signal(signal.SIGSTOP)
+        self.send_signal(signal.SIGSTOP)
 
     def resume(self):
-        self.signal(signal.SIGCONT)
+        self.send_signal(signal.SIGCONT)
 
     def kill(self):
         """kill -9, and waits until the process is gone."""
         if self.is_running:
-            self.signal(signal.SIGKILL)
+            self.send_signal(signal.SIGKILL)
         self.popen.wait()
 
     def wait(self, timeout=10):
@@ -147,7 +147,7 @@ class Process:
     def stop(self, number=signal.SIGTERM, timeout=10):
         """Asks the process to stop; its exit code."""
         if self.is_running:
-            self.signal(number)
+            self.send_signal(number)
         return self.wait(timeout)
 
     def close(self):
