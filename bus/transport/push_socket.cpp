@@ -13,9 +13,9 @@ namespace insight::transport {
 
 namespace {
 
-constexpr int kEvents = ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_HANDSHAKE_SUCCEEDED |
-                        ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL |
-                        ZMQ_EVENT_HANDSHAKE_FAILED_AUTH;
+constexpr int kEvents = ZMQ_EVENT_CONNECT_RETRIED | ZMQ_EVENT_DISCONNECTED |
+                        ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL |
+                        ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH;
 
 }  // namespace
 
@@ -45,6 +45,10 @@ struct PushSocket::Impl {
         case ZMQ_EVENT_HANDSHAKE_SUCCEEDED:
           is_connected = true;
           ++connects;
+          failures = 0;
+          break;
+        case ZMQ_EVENT_CONNECT_RETRIED:
+          ++failures;
           break;
         case ZMQ_EVENT_DISCONNECTED:
           is_connected = false;
@@ -66,6 +70,7 @@ struct PushSocket::Impl {
   Monitor monitor;
   bool is_connected = false;
   bool is_broken = false;
+  uint64_t failures = 0;
   uint64_t connects = 0;
 };
 
@@ -90,23 +95,26 @@ SendResult PushSocket::send(std::string_view message) noexcept {
   }
 }
 
-void PushSocket::wait(std::chrono::milliseconds timeout, int wake_fd) noexcept {
-  std::array<zmq_pollitem_t, 2> items{{
-      {impl_->monitor.handle(), 0, ZMQ_POLLIN, 0},
-      {nullptr, wake_fd, ZMQ_POLLIN, 0},
-  }};
-  zmq_poll(items.data(), wake_fd >= 0 ? 2 : 1, static_cast<long>(timeout.count()));
+void PushSocket::wait(std::chrono::milliseconds timeout, int wake_fd, WaitFor what) noexcept {
+  std::array<zmq_pollitem_t, 3> items{};
+  int count = 0;
+  items[count++] = {impl_->monitor.handle(), 0, ZMQ_POLLIN, 0};
+  if (wake_fd >= 0) items[count++] = {nullptr, wake_fd, ZMQ_POLLIN, 0};
+  if (what == WaitFor::events_or_room) items[count++] = {impl_->socket.handle(), 0, ZMQ_POLLOUT, 0};
+  zmq_poll(items.data(), count, static_cast<long>(timeout.count()));
   impl_->drain_monitor();
 }
 
-bool PushSocket::wait_writable(std::chrono::milliseconds timeout) noexcept {
+bool PushSocket::has_room() noexcept {
   zmq_pollitem_t item{impl_->socket.handle(), 0, ZMQ_POLLOUT, 0};
-  return zmq_poll(&item, 1, static_cast<long>(timeout.count())) > 0;
+  return zmq_poll(&item, 1, 0) > 0;
 }
 
 bool PushSocket::is_connected() const noexcept { return impl_->is_connected; }
 
 bool PushSocket::is_broken() const noexcept { return impl_->is_broken; }
+
+uint64_t PushSocket::failures() const noexcept { return impl_->failures; }
 
 uint64_t PushSocket::connects() const noexcept { return impl_->connects; }
 

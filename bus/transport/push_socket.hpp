@@ -32,17 +32,22 @@ class PushSocket {
   /// Hands a copy of `message` to libzmq.  Never blocks.
   SendResult send(std::string_view message) noexcept;
 
-  /// Waits until a connection comes or goes, `wake_fd` (if any) is readable, or `timeout` has gone
-  /// by, and drains the monitor.
-  void wait(std::chrono::milliseconds timeout, int wake_fd = -1) noexcept;
+  enum class WaitFor : uint8_t { events, events_or_room };
 
-  /// Waits until send() would be accepted, or `timeout` has gone by.
-  bool wait_writable(std::chrono::milliseconds timeout) noexcept;
+  /// Waits until a connection comes or goes, `wake_fd` (if any) is readable, `timeout` has gone by,
+  /// or (when asked for) send() would be accepted; drains the monitor.
+  void wait(std::chrono::milliseconds timeout, int wake_fd = -1,
+            WaitFor what = WaitFor::events) noexcept;
+
+  /// True when send() would be accepted.
+  bool has_room() noexcept;
 
   /// True from a handshake until the connection is lost; as of the last wait().
   bool is_connected() const noexcept;
   /// True when libzmq has given up for good (authentication, protocol): make a new socket.
   bool is_broken() const noexcept;
+  /// Attempts to connect that failed since the last connection.
+  uint64_t failures() const noexcept;
   /// Handshakes so far.
   uint64_t connects() const noexcept;
 
