@@ -55,7 +55,7 @@ struct EnvelopeView {
   std::optional<std::array<unsigned char, 16>> boot;
   std::optional<std::pair<int64_t, uint64_t>> clock;  ///< offset and error, ns
   uint64_t oldest_ns = 0;                             ///< 0: not said
-  uint64_t every_ms = 0;                              ///< 0: not said
+  uint64_t every_ms = 0;                              ///< the default where not said; in range
   LifeEvent life = LifeEvent::none;
   std::span<const FamilyView> families;
   std::span<const PointView> points;
@@ -83,7 +83,8 @@ class Decoder {
   Decoder& operator=(const Decoder&) = delete;
 
   /// Structure and limits decide over the message; a bad point or span only over itself.
-  Result<const EnvelopeView*, Refusal> decode(std::string_view message);
+  /// `wall_now_ns` is the broker's clock: a record from too far ahead of it is `bad_time`.
+  Result<const EnvelopeView*, Refusal> decode(std::string_view message, uint64_t wall_now_ns);
 
  private:
   struct Impl;
@@ -92,6 +93,10 @@ class Decoder {
 
 /// Reads P(family).  `bad_family` when it is none; `unknown_kind` when only its kind is.
 Result<Family, Reason> decode_family(std::string_view bytes);
+
+/// What is wrong with a point that was not refused, now that its family is known; nothing when it
+/// is right.  Also says `bad_value` when it is of another kind than the family.
+std::optional<Reason> check_value(const Family& family, const PointView& point) noexcept;
 
 /// Reads P([label values]) for a family with `count` label keys into `values` (views into `bytes`).
 /// False: not that many strings, a bad one, or over a limit (`bad_value`).

@@ -58,18 +58,38 @@ class EnvelopeWriter {
   /// Spans: elements that encode_span made.
   void span(std::string_view encoded);
 
-  /// Bytes so far; keep it with what follows below kMaxEnvelopeBytes.
-  size_t bytes() const noexcept;
-  size_t records() const noexcept;
+  /// Bytes so far; keep it with what follows (`*_bytes()` below) at most kMaxEnvelopeBytes.
+  size_t bytes() const noexcept { return message_.size(); }
 
-  /// Stamps `sent` and `mono` (of fixed width, patched in place) and gives the message, valid until
-  /// start().
+  /// Points and spans so far.
+  size_t records() const noexcept { return records_; }
+
+  /// The most that one more element can take.  A span takes the size of its encoding.
+  static constexpr size_t family_bytes(size_t packed_family) { return packed_family + 16; }
+
+  static constexpr size_t point_bytes(size_t packed_labels) { return packed_labels + 16; }
+
+  static constexpr size_t histogram_bytes(size_t packed_labels, size_t buckets) {
+    return packed_labels + 48 + 9 * buckets;
+  }
+
+  /// Stamps `sent` and `mono` and gives the message, valid until start().  Called again, it stamps
+  /// the same envelope anew.
   std::string_view finish(const Now& now);
 
  private:
-  std::string head_;
-  std::string body_;
+  void begin_body(std::string_view key);
+  void close_family();
+
+  // Numbers that are known at the end have a fixed width and are patched in place.
   std::string message_;
+  size_t sent_at_ = 0;
+  size_t mono_at_ = 0;
+  size_t elements_at_ = 0;  ///< length of `met` or `spn`; 0: neither is there yet
+  size_t points_at_ = 0;    ///< length of the open family's array of points; 0: none is open
+  uint32_t keys_ = 0;
+  uint32_t elements_ = 0;
+  uint32_t points_ = 0;
   size_t records_ = 0;
 };
 
