@@ -50,7 +50,8 @@ class Sink {
   /// Safe without open(), safe twice.
   virtual void close() noexcept = 0;
 
-  /// Thread-safe: the one call from other threads.
+  /// Thread-safe: the one call from other threads.  Never waits for a call that hangs in the
+  /// backend.
   virtual SinkStatus status() const { return {}; }
 };
 
