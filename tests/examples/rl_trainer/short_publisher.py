@@ -85,6 +85,10 @@ class ShortPublisher:
     def close(self):
         """Says bye, and lets ZeroMQ deliver what it took for at most half a second."""
         deadline = time.monotonic() + 0.5
+        while self.spans and not self.flush() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        self.spans_dropped += len(self.spans)
+        self.spans = []
         while not self.flush(life="bye") and time.monotonic() < deadline:
             time.sleep(0.01)
         self.sock.close()
