@@ -65,7 +65,7 @@ class EnvelopeWriter {
   size_t records() const noexcept { return records_; }
 
   /// The most that one more element can take.  A span takes the size of its encoding.
-  static constexpr size_t family_bytes(size_t packed_family) { return packed_family + 16; }
+  static constexpr size_t family_bytes(size_t packed_family) { return packed_family + 24; }
 
   static constexpr size_t point_bytes(size_t packed_labels) { return packed_labels + 16; }
 

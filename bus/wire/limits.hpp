@@ -24,11 +24,13 @@ inline constexpr size_t kMaxBuckets = 2'048;
 inline constexpr size_t kMaxDepth = 8;
 inline constexpr size_t kMaxResourceBytes = 4 << 10;
 inline constexpr size_t kMaxResourceKeys = 64;
+inline constexpr size_t kMaxKeys = 64;  ///< of an envelope, of a family's options
 inline constexpr size_t kMaxRelays = 8;
 inline constexpr size_t kMaxAccounts = 64;
 inline constexpr uint64_t kMaxAheadNs =
     600ull * 1'000'000'000;  ///< a record from further in the future is `bad_time`
 inline constexpr uint64_t kDefaultEveryMs = 10'000;
-inline constexpr uint64_t kMinEveryMs = 100;
+inline constexpr uint64_t kMinEveryMs = 100;        ///< less is taken as this
+inline constexpr uint64_t kMaxEveryMs = 3'600'000;  ///< more is taken as this
 
 }  // namespace insight::wire
