@@ -13,8 +13,8 @@ struct HttpReply {
   std::string body;
 };
 
-/// GET with a deadline and a bound on the body (64 MiB).  An error is a sentence.  libcurl stands
-/// behind it.
+/// GET with a deadline and a bound on the body (64 MiB).  An error is a sentence.  Proxies of the
+/// environment are not used, redirects not followed.  libcurl stands behind it.
 Result<HttpReply> http_get(const std::string& url, std::chrono::milliseconds timeout);
 
 }  // namespace insight

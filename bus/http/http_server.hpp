@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -10,14 +11,28 @@
 
 namespace insight {
 
+struct HttpLimits {
+  unsigned connections = 512;  ///< further ones wait until one is closed
+  size_t connection_bytes = 16 << 10;  ///< of a request's line and headers; more is answered 4xx
+  size_t request_body_bytes = 64 << 10;  ///< more is answered 413
+  size_t response_bytes = 256 << 20;  ///< of all answers that are on their way; more is answered 503
+  std::chrono::seconds silence{10};   ///< a connection that neither sends nor takes is closed
+  std::chrono::seconds response{60};  ///< an answer that is not taken in this time is cut off
+};
+
 /// The one HTTP server, with its one thread `http`.  IPv4 and IPv6; limits of connections, memory
 /// and time; a slow or silent client costs nobody else.  libmicrohttpd stands behind it.
+///
+/// GET routes answer HEAD too; an unknown path is 404, an unknown method 405, a handler that throws
+/// 500.
 class HttpServer {
  public:
-  HttpServer();
+  explicit HttpServer(HttpLimits limits = {});
   ~HttpServer();
+  HttpServer(const HttpServer&) = delete;
+  HttpServer& operator=(const HttpServer&) = delete;
 
-  /// Answers `method` on exactly this path.  Before start() only.
+  /// Answers `method` (GET or POST) on exactly this path.  Before start() only.
   void route(std::string method, std::string path, HttpHandler handler);
 
   /// Binds and serves.  Throws std::runtime_error that names address, holder and remedy.
