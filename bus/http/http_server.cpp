@@ -135,8 +135,8 @@ struct HttpServer::Impl {
     auto outgoing =
         std::make_unique<Outgoing>(std::move(response.body), deadline, bytes_on_their_way);
     MHD_Response* raw = MHD_create_response_from_callback(
-        outgoing->body.size(), std::clamp<size_t>(outgoing->body.size(), 1, kBlockBytes),
-        read_body, outgoing.get(), free_body);
+        outgoing->body.size(), std::clamp<size_t>(outgoing->body.size(), 1, kBlockBytes), read_body,
+        outgoing.get(), free_body);
     if (raw == nullptr) return MHD_NO;
     outgoing.release();
     const std::unique_ptr<MHD_Response, void (*)(MHD_Response*)> owned(raw, MHD_destroy_response);

@@ -12,11 +12,12 @@
 namespace insight {
 
 struct HttpLimits {
-  unsigned connections = 512;  ///< further ones wait until one is closed
-  size_t connection_bytes = 16 << 10;  ///< of a request's line and headers; more is answered 4xx
+  unsigned connections = 512;            ///< further ones wait until one is closed
+  size_t connection_bytes = 16 << 10;    ///< of a request's line and headers; more is answered 4xx
   size_t request_body_bytes = 64 << 10;  ///< more is answered 413
-  size_t response_bytes = 256 << 20;  ///< of all answers that are on their way; more is answered 503
-  std::chrono::seconds silence{10};   ///< a connection that neither sends nor takes is closed
+  size_t response_bytes =
+      256 << 20;                     ///< of all answers that are on their way; more is answered 503
+  std::chrono::seconds silence{10};  ///< a connection that neither sends nor takes is closed
   std::chrono::seconds response{60};  ///< an answer that is not taken in this time is cut off
 };
 

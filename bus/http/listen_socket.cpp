@@ -83,8 +83,8 @@ ListenSocket listen_on(const Endpoint& address) {
                              "; stop it or choose another address");
   }
   if (error != 0) {
-    throw std::runtime_error("cannot listen on " + display(address) + ": " +
-                             std::strerror(error) + "; choose another address");
+    throw std::runtime_error("cannot listen on " + display(address) + ": " + std::strerror(error) +
+                             "; choose another address");
   }
   out.port = bound_port(out.fd.get());
   return out;

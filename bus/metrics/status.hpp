@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "bus/base/clock.hpp"
+#include "bus/model/publisher_view.hpp"
+#include "bus/pipeline/stats.hpp"
+
+namespace insight {
+
+/// How long ago a publisher's loop said that it goes on.  Value.
+struct ProgressAge {
+  std::shared_ptr<const Incarnation> incarnation;
+  std::string name;
+  double seconds = 0;
+};
+
+/// The broker at one moment: what /metrics, /status and the API show of it.  Value.
+struct Status {
+  Now now;
+  std::string name;
+  std::string version;
+  std::string revision;
+  uint64_t started_wall_ns = 0;
+  uint64_t started_mono_ns = 0;
+  std::string state_directory;        ///< empty: memory only
+  std::vector<std::string> problems;  ///< why it is not ready or degraded; empty when all is well
+  uint64_t series_per_metric_limit = 0;
+  uint64_t series_per_publisher_limit = 0;
+  std::vector<CollectorStats> collectors;
+  std::vector<SinkSnapshot> sinks;
+  std::vector<PublisherView> publishers;  ///< only where they were asked for
+  std::vector<ProgressAge> progress;
+};
+
+/// "trainer/head-0/4711": service, host and pid of a publisher, as far as it said.
+std::string describe(const Incarnation& incarnation);
+
+/// The text of one key of a publisher's resource, empty when there is none.
+std::string resource_text(const Incarnation& incarnation, std::string_view key);
+
+}  // namespace insight
