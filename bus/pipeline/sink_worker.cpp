@@ -352,6 +352,7 @@ void SinkWorker::drop_rest(SignalQueue::Removed& removed) {
 void SinkWorker::set_up(bool is_up) {
   const MutexLock lock(mutex_);
   is_up_ = is_up;
+  has_opened_ = has_opened_ || is_up;
 }
 
 bool SinkWorker::stop(std::chrono::nanoseconds timeout) {
@@ -410,6 +411,7 @@ SinkSnapshot SinkWorker::snapshot() const {
     result.queue_records[i] = queue.records();
     result.queue_bytes[i] = queue.bytes();
   }
+  result.has_opened = has_opened_;
   result.is_up = is_up_;
   result.last_error = last_error_;
   result.last_error_wall_ns = last_error_wall_ns_;

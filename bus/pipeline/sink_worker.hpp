@@ -145,6 +145,7 @@ class SinkWorker {
   Condition changed_;
   std::array<SignalQueue, kSignalCount> queues_ INSIGHT_GUARDED_BY(mutex_);
   std::vector<Checkpoint*> checkpoints_ INSIGHT_GUARDED_BY(mutex_);
+  bool has_opened_ INSIGHT_GUARDED_BY(mutex_) = false;
   bool is_up_ INSIGHT_GUARDED_BY(mutex_) = false;
   std::string last_error_ INSIGHT_GUARDED_BY(mutex_);
   uint64_t last_error_wall_ns_ INSIGHT_GUARDED_BY(mutex_) = 0;
