@@ -47,10 +47,10 @@ THIRD_PARTIES = {
 
 
 def project_files():
-    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True)
-    if listed.returncode == 0:
-        names = listed.stdout.splitlines()
-    else:  # an unpacked archive
+    try:
+        command = ["git", "ls-files", "-co", "--exclude-standard"]
+        names = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    except (OSError, subprocess.CalledProcessError):  # an unpacked archive, or no git
         walk = (pathlib.Path(folder, name).relative_to(ROOT) for folder, _, files in os.walk(ROOT) for name in files)
         names = [str(p) for p in walk if not re.match(r"\.(dev|git)/|build|.*__pycache__/", str(p))]
     return sorted(pathlib.Path(n) for n in names if (ROOT / n).is_file())
