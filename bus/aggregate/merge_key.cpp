@@ -24,7 +24,7 @@ std::string sanitize(std::string_view name, bool allow_colon) {
     const bool is_digit = c >= '0' && c <= '9' && !out.empty();
     out += is_letter(c) || is_digit || (c == ':' && allow_colon) ? c : '_';
   }
-  if (out.empty()) out = "_";
+  if (out.empty()) out.push_back('_');
   return out;
 }
 
