@@ -62,6 +62,7 @@ ReasonArray Aggregate::apply(const Batch& batch, const Now& now) {
   const auto now_s = static_cast<int32_t>(now.mono_ns / kSecond);
   bool changed = false;
   for (const Segment& segment : batch.segments) {
+    if (segment.begin == segment.end) state.hear(segment.incarnation, now);
     for (size_t i = segment.begin; i < segment.end; ++i) {
       const Point& point = batch.points[i];
       const uint32_t id = point.series->id;

@@ -61,6 +61,8 @@ struct AggregateState {
   // contributors.cpp
   /// The state of the incarnation of a segment, with the incarnation pinned.
   Contributor& contributor(const std::shared_ptr<const Incarnation>& incarnation, const Now& now);
+  /// A life sign without records: reads the life of an incarnation that is known.
+  void hear(const std::shared_ptr<const Incarnation>& incarnation, const Now& now);
   /// Forgets where its points go and gives the incarnation back; its values stay.
   void release(Contributor& contributor);
   void update_life(Contributor& contributor, const Now& now);

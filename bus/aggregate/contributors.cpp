@@ -65,6 +65,10 @@ Contributor& AggregateState::contributor(const std::shared_ptr<const Incarnation
   return contributor;
 }
 
+void AggregateState::hear(const std::shared_ptr<const Incarnation>& incarnation, const Now& now) {
+  if (contributors.contains(incarnation->id)) contributor(incarnation, now);
+}
+
 void AggregateState::release(Contributor& contributor) {
   for (uint32_t id : contributor.series) targets[id] = nullptr;
   contributor.series.clear();
