@@ -188,7 +188,7 @@ class Reader {
       collector.report("type",
                        "no collector \"" + type + "\" is built in" + suggest(type, {"zmq"}));
     }
-    Config::Collector out{name, {}};
+    Config::Collector out{name, {}, collector.flag("insecure")};
     if (collector.texts("endpoints").empty()) {
       collector.report("endpoints", "expected at least one endpoint");
     }
@@ -197,7 +197,6 @@ class Reader {
          overrides_.listen ? std::vector<std::string>{} : collector.texts("endpoints")) {
       read_endpoint(collector, text, i++, out);
     }
-    insecure_ = insecure_ || collector.flag("insecure");
     config_.collectors.push_back(std::move(out));
   }
 
@@ -234,7 +233,7 @@ class Reader {
                                           std::to_string(config_.collectors.size()) +
                                           " collectors; set their endpoints there");
     }
-    if (!endpoint->is_loopback() && !insecure_) {
+    if (!endpoint->is_loopback() && !config_.collectors[0].insecure) {
       return add_override("--listen", "\"" + *overrides_.listen +
                                           "\" can be reached from other machines, and nothing "
                                           "checks who writes; bind to 127.0.0.1 or [::1], or set "
@@ -349,7 +348,6 @@ class Reader {
   std::shared_ptr<ConfigErrors> errors_ = std::make_shared<ConfigErrors>();
   Config config_;
   std::vector<Bind> binds_;
-  bool insecure_ = false;
 };
 
 }  // namespace

@@ -22,6 +22,7 @@ struct Config {
   struct Collector {
     std::string name;
     std::vector<Endpoint> endpoints;
+    bool insecure = false;  ///< endpoints may be ones that other machines reach
   };
 
   struct Sink {
