@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/ask.hpp"
+
+#include <chrono>
+#include <cstdlib>
+
+#include "bus/base/endpoint.hpp"
+#include "bus/http/http_client.hpp"
+
+namespace insight::cli {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr auto kTimeout = 10s;
+
+struct Address {
+  std::string text;
+  std::string_view from;
+};
+
+Address address_of(const AskOptions& options) {
+  if (!options.http.empty()) return {options.http, "--http"};
+  const char* environment = std::getenv("INSIGHT_HTTP");
+  if (environment != nullptr && *environment != '\0') return {environment, "INSIGHT_HTTP"};
+  return {std::string(kDefaultHttp), "the default"};
+}
+
+}  // namespace
+
+std::optional<Answer> ask(const AskOptions& options, const std::string& path, int& exit_code) {
+  const Address address = address_of(options);
+  Result<Endpoint> endpoint = parse_http_address(address.text);
+  if (!endpoint) {
+    complain(std::string(address.from) + ": " + endpoint.error().message);
+    exit_code = kWrongUse;
+    return std::nullopt;
+  }
+  if (endpoint->host == "*") endpoint->host = "127.0.0.1";
+  const std::string where = endpoint->text().substr(6);
+  exit_code = kNoBroker;
+  const Result<HttpReply> reply = http_get("http://" + where + path, kTimeout);
+  if (!reply) {
+    complain("no broker answers at " + where + " (" + std::string(address.from) +
+             "): " + reply.error().message +
+             "; start one with \"insightctl bus run\" or name another with --http");
+    return std::nullopt;
+  }
+  nlohmann::json json = nlohmann::json::parse(reply->body, nullptr, false);
+  if (reply->status != 200 || !json.is_object()) {
+    complain("what answers at " + where + path + " is not a broker (HTTP status " +
+             std::to_string(reply->status) + "); name another address with --http");
+    return std::nullopt;
+  }
+  return Answer{reply->body, std::move(json)};
+}
+
+}  // namespace insight::cli
