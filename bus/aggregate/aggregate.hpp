@@ -5,14 +5,17 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "bus/base/clock.hpp"
 #include "bus/base/result.hpp"
 #include "bus/model/batch.hpp"
-#include "bus/pipeline/sink.hpp"
+#include "bus/pipeline/stats.hpp"
 
 namespace insight {
+
+struct AggregateState;
 
 struct AggregateOptions {
   std::vector<std::string> resource_labels{"run", "role", "rank", "replica"};
@@ -24,32 +27,55 @@ struct AggregateOptions {
   uint64_t keep_tombstones_ns = 7 * 86'400 * kSecond;
 };
 
-/// Merges the incarnations' values into one series each, and survives a restart.  Pure; the caller
-/// synchronises.
+/// An Aggregate at one moment.  Value.
+struct AggregateStatus {
+  uint64_t series = 0;   ///< that somebody contributes to
+  uint64_t dormant = 0;  ///< whose total is kept in case somebody comes back
+  uint64_t incarnations = 0;
+  uint64_t tombstones = 0;
+  uint64_t resyncs = 0;  ///< incarnations that came back after they were retired
+  std::vector<std::pair<std::string, uint64_t>> largest_metrics;  ///< series by metric, top 10
+  std::vector<SinkSnapshot::Refusal> refusals;
+};
+
+/// Merges the incarnations' values into one series each, and survives a restart.  Pure; value: the
+/// caller synchronises.
 ///
-/// The merge key is the exposed name, the labels of the series and the chosen keys of the resource.
-/// Counters and histograms add: totals of retired incarnations plus the newest value of each live
-/// one. Gauges go by their mode over live incarnations.  An exported counter or bucket never falls.
+/// The merge key (merge_key.hpp) is the exposed name, the labels of the series and the chosen keys
+/// of the resource.  Counters and histograms add: totals of retired incarnations plus the newest
+/// value of each other one.  Gauges go by their mode over live incarnations.  An exported counter
+/// or bucket never falls, also over save() and load(), when every render() is saved before it is
+/// shown.
 class Aggregate {
  public:
   explicit Aggregate(AggregateOptions options);
   ~Aggregate();
+  Aggregate(const Aggregate&) = delete;
+  Aggregate& operator=(const Aggregate&) = delete;
 
   /// Takes the points of a batch in; returns how many were dropped, by reason.
   ReasonArray apply(const Batch& batch, const Now& now);
 
-  /// Retires incarnations that ended or were lost long ago, drops tombstones.
+  /// Retires incarnations that ended or were lost long ago, forgets what is older than it must be.
+  /// Call it about once a second.
   void step(const Now& now);
 
   /// The exposition in Prometheus text format 0.0.4.
   std::string render(const Now& now);
 
-  /// All state as bytes, and back.  load() accepts what save() gave, or says what is wrong with it
-  /// and stays empty.
+  /// All state as bytes, and back.  load() accepts what save() gave and returns the number of
+  /// series, or says what is wrong with it and leaves the aggregate empty.
   std::string save(const Now& now) const;
   Result<uint64_t> load(std::string_view bytes, const Now& now);
 
-  // status, and what else the sink needs: to be written
+  /// Another number than before when save() would give something else that matters.
+  uint64_t revision() const noexcept;
+
+  AggregateStatus status() const;
+
+ private:
+  AggregateOptions options_;
+  std::unique_ptr<AggregateState> state_;
 };
 
 }  // namespace insight

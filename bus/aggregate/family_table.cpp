@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "bus/aggregate/family_table.hpp"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+
+#include "bus/aggregate/merge_key.hpp"
+
+namespace insight {
+
+namespace {
+
+std::vector<std::string> bucket_labels(const std::vector<double>& bounds) {
+  std::vector<std::string> labels;
+  for (double bound : bounds) {
+    std::array<char, 32> digits;
+    const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), bound).ptr;
+    labels.push_back("le=\"" + std::string(digits.data(), end) + "\"} ");
+  }
+  labels.push_back("le=\"+Inf\"} ");
+  return labels;
+}
+
+/// Every name that a declaration asks for.  A counter `x` asks for `x` too, so that a gauge `x` of
+/// somebody else is seen as what it is: another kind of the same metric.
+std::vector<std::string> wanted_names(const Family& family, const std::string& exposed) {
+  std::vector<std::string> names = derived_names(exposed, family.kind);
+  names.push_back(exposed);
+  std::string declared = metric_name(family.name);
+  if (declared != exposed) names.push_back(std::move(declared));
+  return names;
+}
+
+}  // namespace
+
+std::vector<std::string> derived_names(const std::string& name, Kind kind) {
+  if (kind != Kind::histogram) return {};
+  return {name + "_bucket", name + "_sum", name + "_count"};
+}
+
+void MergedSeries::link(Contribution& contribution) noexcept {
+  contribution.merged = this;
+  contribution.previous = last;
+  contribution.next = nullptr;
+  (last != nullptr ? last->next : first) = &contribution;
+  last = &contribution;
+}
+
+void MergedSeries::unlink(Contribution& contribution) noexcept {
+  (contribution.previous != nullptr ? contribution.previous->next : first) = contribution.next;
+  (contribution.next != nullptr ? contribution.next->previous : last) = contribution.previous;
+  contribution.previous = contribution.next = nullptr;
+  contribution.merged = nullptr;
+}
+
+FamilyTable::FamilyTable(const std::vector<std::string>& reserved, uint64_t series_limit,
+                         uint64_t series_per_metric_limit, uint64_t hash_key)
+    : series_limit_(series_limit),
+      series_per_metric_limit_(series_per_metric_limit),
+      hash_key_(hash_key) {
+  for (const std::string& name : reserved) {
+    holders_[name] = nullptr;
+    for (const std::string& derived : derived_names(name, Kind::histogram)) {
+      holders_[derived] = nullptr;
+    }
+  }
+}
+
+const MergedFamily* FamilyTable::other_holder(const MergedFamily* own, const std::string& name,
+                                              bool& is_held) {
+  const auto at = holders_.find(name);
+  is_held = at != holders_.end() && (at->second == nullptr || at->second != own);
+  if (is_held && at->second != nullptr && at->second->live == 0) {
+    erase(*at->second);
+    is_held = false;
+  }
+  return is_held ? at->second : nullptr;
+}
+
+MergedFamily* FamilyTable::declare(const Family& family, const Incarnation& publisher,
+                                   const MergedFamily*& holder, bool& is_schema) {
+  std::string name = exposed_name(family);
+  is_schema = false;
+  const auto find_own = [&]() -> MergedFamily* {
+    const auto at = families_.find(name);
+    return at == families_.end() ? nullptr : &at->second;
+  };
+  MergedFamily* own = find_own();
+  if (own != nullptr) {
+    std::vector<uint16_t> fold;
+    const bool is_other_kind = own->kind != family.kind;
+    is_schema = !is_other_kind && !fold_bounds(own->bounds, family.bounds, fold);
+    if (is_other_kind || is_schema) {
+      if (own->live != 0) {
+        holder = own;
+        return nullptr;
+      }
+      erase(*own);
+      own = nullptr;
+      is_schema = false;
+    }
+  }
+  for (const std::string& wanted : wanted_names(family, name)) {
+    bool is_held = false;
+    holder = other_holder(own, wanted, is_held);
+    if (is_held) return nullptr;
+  }
+  if (own == nullptr) {
+    own = add(family, name, publisher);
+  }
+  for (std::string& wanted : wanted_names(family, name)) {
+    if (holders_.try_emplace(wanted, own).second) own->names.push_back(std::move(wanted));
+  }
+  if (own->help.empty()) own->help = family.help;
+  return own;
+}
+
+MergedFamily* FamilyTable::add(const Family& family, const std::string& name,
+                               const Incarnation& publisher) {
+  MergedFamily& own = families_.try_emplace(name).first->second;
+  own.name = name;
+  own.kind = family.kind;
+  own.mode = family.merge;
+  own.bounds = family.bounds;
+  own.publisher = describe(publisher);
+  if (own.kind == Kind::histogram) own.bucket_labels = bucket_labels(own.bounds);
+  own.series = decltype(own.series)(0, KeyedTextHash{hash_key_});
+  return &own;
+}
+
+std::pair<MergedSeries*, bool> FamilyTable::find_or_add(MergedFamily& family, std::string labels) {
+  const auto known = family.series.find(labels);
+  if (known != family.series.end() && known->second.dormant_wall_ns == 0) {
+    return {&known->second, false};
+  }
+  if (family.live >= series_per_metric_limit_ || live_ >= series_limit_) return {nullptr, false};
+  if (known != family.series.end()) return {&known->second, false};
+  // Live data is worth more than the total of somebody who has been gone longest.
+  if (live_ + dormant_.size() >= series_limit_) {
+    MergedSeries& longest = *dormant_.begin()->second;
+    MergedFamily& of = *longest.family;
+    erase(longest);
+    if (&of != &family) drop_if_empty(of);
+  }
+  return {add_series(family, std::move(labels)), true};
+}
+
+MergedSeries* FamilyTable::add_series(MergedFamily& family, std::string labels) {
+  const auto [at, is_new] = family.series.try_emplace(std::move(labels));
+  if (!is_new) return nullptr;
+  at->second.family = &family;
+  at->second.labels = &at->first;
+  return &at->second;
+}
+
+void FamilyTable::wake(MergedSeries& series) {
+  if (series.dormant_wall_ns != 0) {
+    dormant_.erase({series.dormant_wall_ns, &series});
+    series.dormant_wall_ns = 0;
+  }
+  ++series.family->live;
+  ++live_;
+}
+
+void FamilyTable::park(MergedSeries& series, uint64_t wall_ns) {
+  --series.family->live;
+  --live_;
+  ++generation_;
+  if (series.family->kind == Kind::gauge) {
+    MergedFamily& family = *series.family;
+    erase(series);
+    drop_if_empty(family);
+    return;
+  }
+  series.dormant_wall_ns = std::max<uint64_t>(wall_ns, 1);
+  dormant_.insert({series.dormant_wall_ns, &series});
+}
+
+void FamilyTable::expire(uint64_t wall_ns) {
+  while (!dormant_.empty() && dormant_.begin()->first < wall_ns) {
+    MergedSeries& series = *dormant_.begin()->second;
+    MergedFamily& family = *series.family;
+    erase(series);
+    drop_if_empty(family);
+  }
+}
+
+void FamilyTable::erase(MergedSeries& series) {
+  if (series.dormant_wall_ns != 0) dormant_.erase({series.dormant_wall_ns, &series});
+  auto& all = series.family->series;
+  all.erase(all.find(*series.labels));
+}
+
+void FamilyTable::drop_if_empty(MergedFamily& family) {
+  if (family.series.empty()) erase(family);
+}
+
+void FamilyTable::erase(MergedFamily& family) {
+  for (auto& [labels, series] : family.series) {
+    if (series.dormant_wall_ns != 0) dormant_.erase({series.dormant_wall_ns, &series});
+  }
+  for (const std::string& name : family.names) holders_.erase(name);
+  families_.erase(families_.find(family.name));
+}
+
+MergedFamily* FamilyTable::restore(MergedFamily family) {
+  for (const std::string& name : family.names) {
+    if (holders_.contains(name)) return nullptr;
+  }
+  const auto [at, is_new] = families_.try_emplace(family.name);
+  if (!is_new) return nullptr;
+  MergedFamily& own = at->second;
+  own = std::move(family);
+  own.series = decltype(own.series)(0, KeyedTextHash{hash_key_});
+  if (own.kind == Kind::histogram) own.bucket_labels = bucket_labels(own.bounds);
+  for (const std::string& name : own.names) holders_[name] = &own;
+  return &own;
+}
+
+MergedSeries* FamilyTable::restore_series(MergedFamily& family, std::string labels,
+                                          uint64_t dormant_wall_ns) {
+  MergedSeries* series = add_series(family, std::move(labels));
+  if (series != nullptr && dormant_wall_ns != 0) {
+    series->dormant_wall_ns = dormant_wall_ns;
+    dormant_.insert({dormant_wall_ns, series});
+  }
+  return series;
+}
+
+}  // namespace insight

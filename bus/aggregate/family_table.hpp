@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "bus/aggregate/contribution.hpp"
+#include "bus/base/text.hpp"
+#include "bus/model/series.hpp"
+
+namespace insight {
+
+struct MergedFamily;
+
+/// One exposed series: what retired incarnations left, and what the others contribute.
+struct MergedSeries {
+  MergedFamily* family = nullptr;
+  const std::string* labels = nullptr;  ///< label_text, the key in the family
+  Contribution* first = nullptr;
+  Contribution* last = nullptr;
+  double retired = 0;   ///< counter: sum of retired incarnations
+  double exported = 0;  ///< the newest value (of a histogram: sum) that was rendered
+  std::unique_ptr<HistogramTotals> retired_histogram;
+  uint64_t dormant_wall_ns = 0;  ///< since when nobody contributes; 0: somebody does
+  uint32_t number = 0;           ///< scratch of the snapshot
+
+  void link(Contribution& contribution) noexcept;
+  void unlink(Contribution& contribution) noexcept;
+};
+
+/// Label text comes from outside: without a key somebody could aim at one bucket of the table.
+struct KeyedTextHash {
+  using is_transparent = void;
+  uint64_t key = 0;
+
+  size_t operator()(std::string_view text) const noexcept { return keyed_hash(text, key); }
+};
+
+/// All series of one exposed name.
+struct MergedFamily {
+  std::string name;
+  Kind kind = Kind::counter;
+  GaugeMode mode = GaugeMode::last;
+  std::string help;
+  std::vector<double> bounds;
+  std::vector<std::string> bucket_labels;  ///< `le="0.1"}`, the last one `le="+Inf"}`
+  std::string publisher;                   ///< who declared it first
+  std::vector<std::string> names;          ///< that no other family may have
+  size_t live = 0;                         ///< series that somebody contributes to
+  std::unordered_map<std::string, MergedSeries, KeyedTextHash, std::equal_to<>> series;
+};
+
+/// The merged families and series: the first declaration of a name wins.  Value.
+class FamilyTable {
+ public:
+  /// `reserved`: names that nobody else may use, nor those that are derived from them.
+  FamilyTable(const std::vector<std::string>& reserved, uint64_t series_limit,
+              uint64_t series_per_metric_limit, uint64_t hash_key);
+
+  /// The family for a declaration; null and `holder` (null: the bus itself) when another kind, or
+  /// another family, has one of its names, or when its bounds do not fit (`is_schema`).
+  /// A holder that nobody contributes to any more gives way.
+  MergedFamily* declare(const Family& family, const Incarnation& publisher,
+                        const MergedFamily*& holder, bool& is_schema);
+
+  /// The series with these labels, and whether it is new; null beyond a limit.  The caller links a
+  /// contribution to it; the first one needs wake().
+  std::pair<MergedSeries*, bool> find_or_add(MergedFamily& family, std::string labels);
+
+  /// Somebody contributes from now on.
+  void wake(MergedSeries& series);
+
+  /// Without contributions: a gauge goes; the total of a counter or histogram stays for a while.
+  void park(MergedSeries& series, uint64_t wall_ns);
+
+  /// Drops totals that are dormant since before `wall_ns`.
+  void expire(uint64_t wall_ns);
+
+  /// Drops the family when it has no series.
+  void drop_if_empty(MergedFamily& family);
+
+  /// Adds a family of a snapshot; null when a name of it is taken.
+  MergedFamily* restore(MergedFamily family);
+
+  /// Adds a series of a snapshot; null when it is there already.
+  MergedSeries* restore_series(MergedFamily& family, std::string labels, uint64_t dormant_wall_ns);
+
+  std::map<std::string, MergedFamily, std::less<>>& families() noexcept { return families_; }
+
+  uint64_t live() const noexcept { return live_; }
+
+  uint64_t dormant() const noexcept { return dormant_.size(); }
+
+  /// Grows when nobody contributes to a series any more: what was refused may be tried again.
+  uint64_t generation() const noexcept { return generation_; }
+
+  uint64_t hash_key() const noexcept { return hash_key_; }
+
+ private:
+  MergedFamily* add(const Family& family, const std::string& name, const Incarnation& publisher);
+  const MergedFamily* other_holder(const MergedFamily* own, const std::string& name, bool& is_held);
+  MergedSeries* add_series(MergedFamily& family, std::string labels);
+  void erase(MergedSeries& series);
+  void erase(MergedFamily& family);
+
+  uint64_t series_limit_;
+  uint64_t series_per_metric_limit_;
+  uint64_t hash_key_;
+  std::map<std::string, MergedFamily, std::less<>> families_;
+  std::unordered_map<std::string, MergedFamily*> holders_;  ///< by name; null: the bus itself
+  std::set<std::pair<uint64_t, MergedSeries*>> dormant_;    ///< longest first
+  uint64_t live_ = 0;
+  uint64_t generation_ = 0;
+};
+
+/// The other names of samples that a family of this kind has.
+std::vector<std::string> derived_names(const std::string& name, Kind kind);
+
+}  // namespace insight
