@@ -32,20 +32,13 @@ void append_number(std::string& out, double value) {
   }
 }
 
-/// A sum of the same numbers in another order (after a retirement, after a restart) may come out
-/// smaller in its last digits; it must not be shown so.  `may_fall`: the sum of a histogram falls
-/// for good where values below zero are observed.
-double never_falling(double sum, double& exported, bool may_fall) {
-  const bool is_rounding = exported - sum <= 1e-9 * std::abs(exported);
-  if (!(sum < exported) || (may_fall && !is_rounding)) exported = sum;
-  return exported;
-}
-
 /// Writes the exposition of one family after the other.
 class Renderer {
  public:
-  Renderer(const AggregateOptions& options, const Now& now, std::string& out)
-      : out_(out),
+  /// `revision` grows when a value is shown that the snapshot does not know as shown.
+  Renderer(const AggregateOptions& options, const Now& now, uint64_t& revision, std::string& out)
+      : revision_(revision),
+        out_(out),
         oldest_s_(static_cast<int64_t>(now.mono_ns / kSecond) -
                   static_cast<int64_t>(options.keep_ended_ns / kSecond)) {}
 
@@ -73,6 +66,17 @@ class Renderer {
 
   bool is_shown(const Contribution& gauge) const noexcept {
     return gauge.owner->shows_gauges && is_current(gauge);
+  }
+
+  /// A sum of the same numbers in another order (after a retirement, after a restart) may come out
+  /// smaller in its last digits; it must not be shown so.  `may_fall`: the sum of a histogram falls
+  /// for good where values below zero are observed.
+  double never_falling(double sum, MergedSeries& series, bool may_fall) {
+    const double shown = series.exported;
+    const bool is_rounding = shown - sum <= 1e-9 * std::abs(shown);
+    if (sum == shown || (sum < shown && (!may_fall || is_rounding))) return shown;
+    ++revision_;
+    return series.exported = sum;
   }
 
   /// Starts a line: the name, and the labels but for the closing brace.
@@ -108,7 +112,7 @@ class Renderer {
       sum += c->value - c->base;
       is_anyone_current = is_anyone_current || is_current(*c);
     }
-    if (is_anyone_current) sample(series, "", never_falling(sum, series.exported, false));
+    if (is_anyone_current) sample(series, "", never_falling(sum, series, false));
   }
 
   void histogram(MergedSeries& series) {
@@ -129,7 +133,7 @@ class Renderer {
       append_count(out_, count);
       out_ += '\n';
     }
-    sample(series, "_sum", never_falling(totals_.sum, series.exported, true));
+    sample(series, "_sum", never_falling(totals_.sum, series, true));
     begin(series, "_count", false);
     out_ += series.labels->empty() ? " " : "} ";
     append_count(out_, count);
@@ -173,6 +177,7 @@ class Renderer {
     }
   }
 
+  uint64_t& revision_;
   std::string& out_;
   const int64_t oldest_s_;
   const MergedFamily* family_ = nullptr;
@@ -184,7 +189,7 @@ class Renderer {
 
 void render_state(AggregateState& state, const Now& now, std::string& out) {
   out.reserve(state.rendered_bytes + state.rendered_bytes / 16 + 4096);
-  Renderer renderer(state.options, now, out);
+  Renderer renderer(state.options, now, state.revision, out);
   for (auto& [name, family] : state.families.families()) renderer.family(family);
   state.rendered_bytes = out.size();
 }
