@@ -25,7 +25,7 @@ Identity new_identity(const Settings& settings, Drops& drops, bool is_child) {
 }  // namespace
 
 Core::Core(Process& owner, Settings given)
-    : process(owner), settings(std::move(given)), table(*this, owner.cells, accounts.drops) {
+    : process(owner), settings(std::move(given)), table(this, owner.cells, accounts.drops) {
   ProcessLock lock(process);
   identity_ = new_identity(settings, accounts.drops, false);
   process.add(this);

@@ -217,7 +217,7 @@ Instrument* MetricTable::add(Metric& metric, const Labels& sorted, std::string k
   }
   LabelSet* set = found->second.get();
   Instrument& instrument = set->series.emplace_back();
-  instrument.core = &core_;
+  instrument.core = core_;
   instrument.label_set = set;
   instrument.labels = std::move(values);
   instrument.cell = cell;

@@ -75,7 +75,7 @@ class MetricTable {
   /// publisher.
   static constexpr size_t kMaxSeries = 20'000;
 
-  MetricTable(Core& core, CellSpace& cells, Drops& drops)
+  MetricTable(Core* core, CellSpace& cells, Drops& drops)
       : core_(core), cells_(cells), drops_(drops) {}
 
   MetricTable(const MetricTable&) = delete;
@@ -141,7 +141,7 @@ class MetricTable {
   Instrument* overflow(Metric& metric);
   bool is_changed(const Instrument& instrument, Sent& value);
 
-  Core& core_;
+  Core* core_;  ///< what its instruments belong to; never followed here
   CellSpace& cells_;
   Drops& drops_;
   std::unordered_map<std::string, std::unique_ptr<Metric>> metrics_;
