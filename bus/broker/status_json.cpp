@@ -178,7 +178,7 @@ Json publisher_json(const PublisherView& view, const Now& now) {
   }
   const uint64_t silent_ns = now.mono_ns - std::min(now.mono_ns, view.last_seen_mono_ns);
   return {{"incarnation", to_hex(incarnation.id.view())},
-          {"name", describe(incarnation)},
+          {"name", publisher_name(incarnation)},
           {"state", std::string(to_string(view.life))},
           {"started", time_text(incarnation.t0_ns)},
           {"last_seen", time_text(view.last_seen_wall_ns)},

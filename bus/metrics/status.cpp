@@ -8,7 +8,7 @@ std::string resource_text(const Incarnation& incarnation, std::string_view key) 
   return scalar != nullptr ? to_text(*scalar) : std::string();
 }
 
-std::string describe(const Incarnation& incarnation) {
+std::string publisher_name(const Incarnation& incarnation) {
   std::string out;
   for (const char* key : {"service.name", "host.name", "process.pid"}) {
     const std::string text = resource_text(incarnation, key);

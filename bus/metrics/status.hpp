@@ -37,7 +37,7 @@ struct Status {
 };
 
 /// "trainer/head-0/4711": service, host and pid of a publisher, as far as it said.
-std::string describe(const Incarnation& incarnation);
+std::string publisher_name(const Incarnation& incarnation);
 
 /// The text of one key of a publisher's resource, empty when there is none.
 std::string resource_text(const Incarnation& incarnation, std::string_view key);
