@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <chrono>
 #include <cstring>
 #include <new>
 #include <optional>
@@ -260,10 +261,15 @@ void Intake::deliver(BatchReceiver& out) {
       last_bytes_[i] = open_[i]->arena.bytes();
     }
     batches.swap(open_);
+    is_delivering_ = true;
   }
   for (auto& batch : batches) {
     if (batch && batch->records() > 0) out.receive(std::move(batch));
   }
+  const MutexLock lock(mutex_);
+  is_delivering_ = false;
+  ++deliveries_;
+  if (waiting_ > 0) delivered_.notify();
 }
 
 void Intake::step(const Now& now) {
@@ -292,6 +298,18 @@ CollectorStats Intake::stats() const {
 std::vector<PublisherView> Intake::publishers() const {
   const MutexLock lock(mutex_);
   return ledger_.publishers();
+}
+
+void Intake::wait_delivered() const {
+  const MutexLock lock(mutex_);
+  const bool is_waiting = is_delivering_ || open_[0] || open_[1];
+  const uint64_t before = deliveries_;
+  const uint64_t deadline_ns = mono_now_ns() + kSecond;
+  ++waiting_;
+  while (is_waiting && deliveries_ == before && mono_now_ns() < deadline_ns) {
+    delivered_.wait_for(mutex_, std::chrono::milliseconds(100));
+  }
+  --waiting_;
 }
 
 std::string Intake::save(const Now& now, bool is_clean) const {

@@ -47,6 +47,9 @@ class Intake {
   CollectorStats stats() const INSIGHT_EXCLUDES(mutex_);
   std::vector<PublisherView> publishers() const INSIGHT_EXCLUDES(mutex_);
 
+  /// Returns when all that was taken before this call has been handed over (or after 1 s).
+  void wait_delivered() const INSIGHT_EXCLUDES(mutex_);
+
   /// Ledger::save() and load().
   std::string save(const Now& now, bool is_clean) const INSIGHT_EXCLUDES(mutex_);
   Result<size_t> load(std::string_view bytes, const Now& now) INSIGHT_EXCLUDES(mutex_);
@@ -82,6 +85,10 @@ class Intake {
   std::array<size_t, kSignalCount> last_records_ INSIGHT_GUARDED_BY(mutex_){};
   std::array<size_t, kSignalCount> last_bytes_ INSIGHT_GUARDED_BY(mutex_){};
   CollectorStats counts_ INSIGHT_GUARDED_BY(mutex_);
+  bool is_delivering_ INSIGHT_GUARDED_BY(mutex_) = false;
+  uint64_t deliveries_ INSIGHT_GUARDED_BY(mutex_) = 0;
+  mutable unsigned waiting_ INSIGHT_GUARDED_BY(mutex_) = 0;
+  mutable Condition delivered_;
   std::array<DurationHistogram, kLatencyMethodCount> latency_;
 };
 

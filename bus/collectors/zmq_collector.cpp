@@ -222,7 +222,13 @@ CollectorStats ZmqCollector::stats() const {
   return stats;
 }
 
-std::vector<PublisherView> ZmqCollector::publishers() const { return intake_.publishers(); }
+std::vector<PublisherView> ZmqCollector::publishers() const {
+  std::vector<PublisherView> views = intake_.publishers();
+  // Whoever reads that a publisher has ended and then asks the sinks must find its last records
+  // there, and what the Ledger has booked may still wait to be handed over.
+  intake_.wait_delivered();
+  return views;
+}
 
 void raise_open_file_limit() noexcept {
   rlimit limit{};
