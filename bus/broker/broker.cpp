@@ -118,7 +118,9 @@ void Broker::start() {
     workers.push_back(worker.get());
   }
   wait_for_sinks();
-  end_check_ = std::make_unique<EndCheck>(std::move(workers));
+  end_check_ = std::make_unique<EndCheck>(
+      std::move(workers), state_directory_.empty() ? "" : state_directory_ + "/ended.ids",
+      mono_now_ns());
   http_.start(config_.http);
   for (RunningCollector& each : collectors_) {
     std::promise<void> ended;
@@ -163,8 +165,18 @@ bool Broker::stop(uint64_t deadline_mono_ns) {
   const bool workers_ended = stop_workers(deadline_mono_ns);
   if (!collectors_ended || !workers_ended) return false;
   http_.stop();
+  if (end_check_ && has_delivered_all()) end_check_->finish(status(true).publishers);
   end_check_.reset();
   return true;
+}
+
+bool Broker::has_delivered_all() const {
+  return std::ranges::all_of(workers_, [](const auto& worker) {
+    const SinkSnapshot sink = worker->snapshot();
+    return std::ranges::all_of(sink.dropped, [](const ReasonArray& dropped) {
+      return dropped[static_cast<size_t>(Reason::stopped)] == 0;
+    });
+  });
 }
 
 bool Broker::stop_collectors(uint64_t deadline_mono_ns) {

@@ -63,6 +63,7 @@ class Broker {
   void run_collector(Collector& collector, std::promise<void> ended, const std::stop_token& stop);
   bool stop_collectors(uint64_t deadline_mono_ns);
   bool stop_workers(uint64_t deadline_mono_ns);
+  bool has_delivered_all() const;
   std::vector<std::string> problems(const Status& status) const;
   std::vector<std::string> unready() const;
   HttpResponse metrics(const HttpRequest& request);

@@ -2,10 +2,12 @@
 #include "bus/broker/end_check.hpp"
 
 #include <algorithm>
+#include <cstring>
 
 #include <pthread.h>
 
 #include "bus/base/clock.hpp"
+#include "bus/base/file.hpp"
 
 namespace insight {
 
@@ -18,8 +20,37 @@ constexpr auto kWait = 250ms;
 
 }  // namespace
 
-EndCheck::EndCheck(std::vector<SinkWorker*> workers)
-    : workers_(std::move(workers)), thread_([this](const std::stop_token& stop) { run(stop); }) {}
+EndCheck::EndCheck(std::vector<SinkWorker*> workers, std::string path, uint64_t start_mono_ns)
+    : workers_(std::move(workers)), path_(std::move(path)), start_mono_ns_(start_mono_ns) {
+  {
+    const MutexLock lock(mutex_);
+    load();
+  }
+  thread_ = std::jthread([this](const std::stop_token& stop) { run(stop); });
+}
+
+void EndCheck::load() {
+  if (path_.empty()) return;
+  const Result<std::string> bytes = read_file(path_);
+  if (!bytes) return;  // none yet; without it what ended before is shown as lost
+  IncarnationId id;
+  for (size_t at = 0; at + id.bytes.size() <= bytes->size(); at += id.bytes.size()) {
+    std::memcpy(id.bytes.data(), bytes->data() + at, id.bytes.size());
+    asked_.emplace(id, 0);
+  }
+}
+
+std::string EndCheck::durable_ids(uint64_t round) {
+  std::string ids;
+  for (const auto& [id, request] : asked_) {
+    if (request <= round) ids += id.view();
+  }
+  return ids;
+}
+
+bool EndCheck::save(const std::string& ids) const {
+  return path_.empty() || !replace_file(path_, ids, Durability::process);
+}
 
 bool EndCheck::checkpoint(const std::stop_token& stop) {
   for (SinkWorker* worker : workers_) {
@@ -42,7 +73,13 @@ void EndCheck::run(const std::stop_token& stop) {
       round = requested_;
       round_started_ns_ = mono_now_ns();
     }
-    const bool is_durable = checkpoint(stop);
+    bool is_durable = checkpoint(stop);
+    std::string ids;
+    {
+      const MutexLock lock(mutex_);
+      ids = durable_ids(round);
+    }
+    is_durable = is_durable && save(ids);
     const MutexLock lock(mutex_);
     tried_ = round;
     if (is_durable) durable_ = round;
@@ -56,6 +93,7 @@ uint64_t EndCheck::ask(const std::vector<PublisherView>& views) {
   for (const PublisherView& view : views) {
     if (view.life != Life::ended) continue;
     const auto known = asked_.find(view.incarnation->id);
+    if (known == asked_.end() && is_from_snapshot(view)) continue;
     const uint64_t request = known != asked_.end() ? known->second : requested_ + 1;
     asked.emplace(view.incarnation->id, request);
     newest = std::max(newest, request);
@@ -79,10 +117,27 @@ void EndCheck::apply(std::vector<PublisherView>& views, std::chrono::millisecond
     }
   }
   for (PublisherView& view : views) {
-    if (view.life != Life::ended || asked_[view.incarnation->id] <= durable_) continue;
+    if (view.life != Life::ended) continue;
+    const auto asked = asked_.find(view.incarnation->id);
+    if (asked == asked_.end()) {
+      view.life = Life::lost;
+      continue;
+    }
+    if (asked->second <= durable_) continue;
     const uint64_t silent_ns = mono_now_ns() - std::min(mono_now_ns(), view.last_seen_mono_ns);
     view.life = silent_ns > view.incarnation->every_ns() * 3 / 2 ? Life::late : Life::alive;
   }
+}
+
+void EndCheck::finish(const std::vector<PublisherView>& views) {
+  std::string ids;
+  {
+    const MutexLock lock(mutex_);
+    const uint64_t newest = ask(views);
+    ids = durable_ids(newest);
+  }
+  // When it fails, what ended is shown as lost by the next broker: less than the truth, never more.
+  (void)save(ids);
 }
 
 }  // namespace insight
