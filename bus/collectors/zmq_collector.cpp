@@ -160,6 +160,15 @@ void ZmqCollector::run(BatchReceiver& out, std::stop_token stop) {
     // It fails only when the counter is full, and then it is readable already.
     [[maybe_unused]] const ssize_t written = write(wake.get(), &one, sizeof one);
   });
+
+  // However this ends: what takes nothing in any more is not open.
+  struct Close {
+    std::atomic<bool>& is_open;
+
+    ~Close() { is_open.store(false, std::memory_order_release); }
+  };
+
+  const Close close{is_open_};
   while (!stop.stop_requested()) {
     if (socket_->wait(kIdleWait, wake.get())) take_waiting(out);
     do_chores(read_clocks());
@@ -170,8 +179,10 @@ void ZmqCollector::run(BatchReceiver& out, std::stop_token stop) {
        now_ns = mono_now_ns()) {
     if (socket_->wait(kReadOnWait) && take_waiting(out)) last_ns = mono_now_ns();
   }
-  is_open_.store(false, std::memory_order_release);
   socket_.reset();
+  for (const Endpoint& endpoint : options_.endpoints) {
+    if (endpoint.kind == Endpoint::Kind::ipc) unlink(endpoint.path.c_str());  // libzmq leaves it
+  }
   save_ledger(read_clocks(), true);
 }
 
