@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 #include "bus/base/text.hpp"
@@ -103,9 +105,9 @@ std::string label_text(const Series& series, const Resource& resource,
     labels.push_back({exposed(keys[i]), keys[i], std::string(series.label_values[i])});
   }
   const auto before = [](const Label& a, const Label& b) {
-    return a.name != b.name ? a.name < b.name : a.key < b.key;
+    return std::tie(a.name, a.key, a.value) < std::tie(b.name, b.key, b.value);
   };
-  std::ranges::stable_sort(labels, before);
+  std::ranges::sort(labels, before);
   join_equal_names(labels);
   const size_t own = labels.size();
   for (const std::string& key : resource_labels) {
@@ -116,7 +118,7 @@ std::string label_text(const Series& series, const Resource& resource,
     if (std::ranges::any_of(labels, has_name)) continue;
     labels.push_back({std::move(name), key, to_text(*value)});
   }
-  if (labels.size() > own) std::ranges::stable_sort(labels, before);
+  if (labels.size() > own) std::ranges::sort(labels, before);
 
   std::string text;
   for (const Label& label : labels) {
