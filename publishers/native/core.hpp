@@ -82,7 +82,8 @@ class Core {
   // For fork.
   void expect_restart() noexcept { needs_restart_.store(true, std::memory_order_relaxed); }
 
-  void restart() noexcept INSIGHT_REQUIRES(process.mutex);
+  /// Called by the process under its lock, which clang does not recognise as `process.mutex`.
+  void restart() noexcept INSIGHT_TSA(no_thread_safety_analysis);
 
   // For the flush thread.
 

@@ -16,17 +16,18 @@
 namespace insight::native {
 namespace {
 
-// The cells belong to the process; the table under test takes its own from them.
+// The cells under test are the fixture's own; the process only knows this thread's record of them.
 struct Fixture {
-  Process& process = Process::instance();
+  CellSpace cells;
   Drops drops;
-  MetricTable table{nullptr, process.cells, drops};
+  MetricTable table{nullptr, cells, drops};
 
-  Fixture() { process.mutex.lock(); }
+  Fixture() { Process::instance(); }
 
   ~Fixture() {
-    table.give_back_cells();
-    process.mutex.unlock();
+    leave_thread();
+    Process::fold_at_exit(nullptr);
+    cells.forget_all();
   }
 
   Instrument* counter(std::string_view name, const Labels& labels = {}) {
@@ -37,7 +38,7 @@ struct Fixture {
     return table.find_or_add({.name = name, .kind = Kind::histogram, .bounds = bounds}, {});
   }
 
-  void add(const Instrument* instrument, double n) { process.cells.add(instrument->cell, n); }
+  void add(const Instrument* instrument, double n) { cells.add(instrument->cell, n); }
 
   /// Everything that is due now, by one gather after the other; the number of envelopes.
   size_t gather(std::vector<MetricTable::Sent>& all, uint64_t now_ns,
@@ -133,8 +134,8 @@ TEST_CASE_FIXTURE(Fixture,
 
   CHECK(table.size() == MetricTable::kMaxSeriesPerMetric + 1);
   Instrument* overflow = counter("a_total", {{"user", "another"}});
-  CHECK(process.cells.total(overflow->cell) == 3'000);
-  CHECK(process.cells.total(counter("a_total", {{"user", "0"}})->cell) == 1);
+  CHECK(cells.total(overflow->cell) == 3'000);
+  CHECK(cells.total(counter("a_total", {{"user", "0"}})->cell) == 1);
   CHECK(drops.get(Drop::bad_label) == 0);
 }
 
