@@ -299,7 +299,7 @@ format = "jsonl"
 
     def records(self):
         """All lines of the file sink, oldest file first."""
-        files = sorted((self.state / "telemetry").rglob("*.jsonl*"), key=lambda p: p.stat().st_mtime_ns)
+        files = sorted((self.state / "telemetry").rglob("*.jsonl"), key=lambda p: p.stat().st_mtime_ns)
         return [json.loads(line) for f in files for line in f.read_text().splitlines()]
 
     def close(self):
