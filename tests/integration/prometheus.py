@@ -56,8 +56,8 @@ class Prometheus:
 
         try:
             wait_until(reached, timeout, interval=0.2)
-        except AssertionError:
-            raise AssertionError(f"{expression}: {last[0]}") from None
+        except AssertionError as error:
+            raise AssertionError(f"{expression}: {last[0] if last else error}") from None
         return last[0]
 
     def close(self):
