@@ -36,7 +36,7 @@ size_t on_body(const char* data, size_t, size_t size, void* context) noexcept {
 Result<HttpReply> http_get(const std::string& url, std::chrono::milliseconds timeout) {
   // easy_init does the global initialisation once; the command line calls it from one thread.
   const std::unique_ptr<CURL, void (*)(CURL*)> curl(curl_easy_init(), curl_easy_cleanup);
-  if (!curl) return Error{url + ": libcurl does not start"};
+  if (!curl) return Error{"libcurl does not start"};
   Body body;
   std::array<char, CURL_ERROR_SIZE> why{};
   curl_easy_setopt(curl.get(), CURLOPT_URL, url.c_str());
@@ -48,9 +48,9 @@ Result<HttpReply> http_get(const std::string& url, std::chrono::milliseconds tim
   curl_easy_setopt(curl.get(), CURLOPT_WRITEDATA, &body);
   curl_easy_setopt(curl.get(), CURLOPT_ERRORBUFFER, why.data());
   const CURLcode code = curl_easy_perform(curl.get());
-  if (body.is_too_large) return Error{url + ": the answer is larger than 64 MiB"};
+  if (body.is_too_large) return Error{"the answer is larger than 64 MiB"};
   if (code != CURLE_OK) {
-    return Error{url + ": " + (why[0] != '\0' ? why.data() : curl_easy_strerror(code))};
+    return Error{std::string(why[0] != '\0' ? why.data() : curl_easy_strerror(code))};
   }
   long status = 0;
   curl_easy_getinfo(curl.get(), CURLINFO_RESPONSE_CODE, &status);

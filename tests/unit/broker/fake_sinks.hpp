@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <memory>
+
+#include "bus/broker/config.hpp"
+
+namespace insight::test {
+
+/// A sink that forgets everything.
+class FakeSink final : public Sink {
+ public:
+  void open() override {}
+
+  Delivery write(const Batch&) override { return {}; }
+
+  void close() noexcept override {}
+};
+
+inline constexpr std::array<ConfigKey, 8> kFakeKeys{{
+    {"directory", "path", "{state_dir}/telemetry", ""},
+    {"rotate.bytes", "size", "64MiB", ""},
+    {"rotate.keep", "integer", "4", ""},
+    {"format", "string", "jsonl", ""},
+    {"ratio", "number", "0.5", ""},
+    {"linger", "duration", "60s", ""},
+    {"snapshot", "boolean", "true", ""},
+    {"words", "strings", R"(["a"])", ""},
+}};
+inline constexpr std::array<Signal, 2> kBoth{Signal::metrics, Signal::spans};
+inline constexpr std::array<Signal, 1> kMetrics{Signal::metrics};
+
+/// Accepts the formats jsonl and csv; more than 9 files to keep are too many.
+inline std::unique_ptr<Sink> create_file(const SinkConfig& config, const SinkSettings&) {
+  const std::string format = config.text("format");
+  if (format != "jsonl" && format != "csv") config.wrong("format", "\"jsonl\" or \"csv\"");
+  if (config.integer("rotate.keep") > 9) config.wrong("rotate.keep", "at most 9");
+  return std::make_unique<FakeSink>();
+}
+
+inline std::unique_ptr<Sink> create_plain(const SinkConfig&, const SinkSettings& settings) {
+  settings.add_metrics_page([](const HttpRequest&) { return HttpResponse{}; });
+  return std::make_unique<FakeSink>();
+}
+
+inline std::unique_ptr<Sink> create_picky(const SinkConfig&, const SinkSettings&) {
+  throw std::runtime_error("not on this machine");
+}
+
+inline constexpr SinkPlugin kFile{"file", "", kFakeKeys, kBoth, create_file};
+inline constexpr SinkPlugin kPrometheus{"prometheus", "", {}, kMetrics, create_plain};
+inline constexpr SinkPlugin kPicky{"picky", "", {}, kBoth, create_picky};
+inline constexpr std::array<const SinkPlugin*, 3> kPlugins{&kFile, &kPrometheus, &kPicky};
+
+}  // namespace insight::test
