@@ -156,8 +156,12 @@ ConfigTable::ConfigTable(std::string path, const ConfigNode* node, std::vector<C
   for (const ConfigKey& key : keys_) {
     if (values_.contains(key.name)) continue;
     Value preset{preset_node(key)};
-    // A preset is written by us; the check turns its text into an amount and expands it.
+    preset.node.place = place_;
+    // Turns its text into an amount or an absolute path.  Only one error for each key.
+    const auto before = static_cast<std::ptrdiff_t>(errors_.all.size());
     if (!key.preset.empty()) check_value(key, preset);
+    if (refused_.contains(key.name))
+      errors_.all.erase(errors_.all.begin() + before, errors_.all.end());
     values_.emplace(key.name, std::move(preset));
   }
 }
@@ -169,7 +173,11 @@ void ConfigTable::check_members(const ConfigNode& table, const std::string& pref
     if (key != keys_.end()) {
       Value value{node};
       value.is_given = true;
-      if (check_value(*key, value)) values_.emplace(full, std::move(value));
+      if (check_value(*key, value)) {
+        values_.emplace(full, std::move(value));
+      } else {
+        refused_.insert(full);
+      }
       continue;
     }
     const bool has_inner = std::ranges::any_of(

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -71,6 +72,7 @@ class ConfigTable final : public SinkConfig {
   std::string state_directory_;
   ConfigErrors& errors_;
   std::map<std::string, Value, std::less<>> values_;
+  std::set<std::string, std::less<>> refused_;  // keys whose value was wrong
 };
 
 /// How a value would be written, for messages: `"text"`, `12`, `true`, `a table`.
