@@ -217,6 +217,14 @@ bool ZmqCollector::take_waiting(BatchReceiver& out) {
 }
 
 void ZmqCollector::do_chores(const Now& now) {
+  const transport::PullStats connections = socket_->stats();
+  for (; cut_ < connections.cut; ++cut_) intake_.refuse(Reason::too_large, 0);
+  uint64_t held_back = 0;
+  if (connections.accept_failed > accept_failed_ && accept_log_.allows(now.mono_ns, held_back)) {
+    accept_failed_ = connections.accept_failed;
+    log_.warn("collector " + options_.name + ": " + std::to_string(accept_failed_) +
+              " connections could not be accepted; raise the limit of open files (ulimit -n)");
+  }
   if (now.mono_ns >= next_step_ns_) {
     intake_.step(now);
     next_step_ns_ = now.mono_ns + kSecond;

@@ -64,7 +64,10 @@ class ZmqCollector final : public Collector {
   uint64_t next_save_ns_ = 0;
   uint64_t messages_ = 0;
   uint64_t saved_messages_ = 0;
+  uint64_t cut_ = 0;
+  uint64_t accept_failed_ = 0;
   LogLimit save_log_{60 * kSecond};
+  LogLimit accept_log_{60 * kSecond};
 
   // Constant after open().
   std::vector<std::string> bound_;

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "bus/transport/pull_socket.hpp"
 
+#include <algorithm>
 #include <array>
 #include <stdexcept>
 #include <string>
 
+#include "bus/base/clock.hpp"
+#include "bus/transport/connection_guard.hpp"
 #include "bus/transport/context_impl.hpp"
 #include "bus/transport/monitor.hpp"
 
@@ -15,6 +18,10 @@ namespace {
 constexpr int kEvents = ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_ACCEPT_FAILED | ZMQ_EVENT_DISCONNECTED |
                         ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL |
                         ZMQ_EVENT_HANDSHAKE_FAILED_AUTH;
+
+constexpr uint64_t kCheckNs = 250 * kMillisecond;
+constexpr uint64_t kWatchfulCheckNs = 10 * kMillisecond;
+constexpr std::chrono::milliseconds kWatchfulWait{10};
 
 }  // namespace
 
@@ -38,12 +45,14 @@ struct PullSocket::Impl {
       switch (event->what) {
         case ZMQ_EVENT_ACCEPTED:
           ++stats.accepted;
+          guard.accepted(event->value);
           break;
         case ZMQ_EVENT_ACCEPT_FAILED:
           ++stats.accept_failed;
           break;
         case ZMQ_EVENT_DISCONNECTED:
           ++stats.closed;
+          guard.closed(event->value);
           break;
         case ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL:
         case ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL:
@@ -56,9 +65,21 @@ struct PullSocket::Impl {
     }
   }
 
+  void check_connections(bool is_empty) {
+    const uint64_t now_ns = mono_now_ns();
+    if (now_ns < next_check_ns) return;
+    stats.cut += guard.check(is_empty);
+    // At most a twentieth of the time, however many connections there are.
+    const uint64_t end_ns = mono_now_ns();
+    const uint64_t pause_ns = guard.is_watchful() ? kWatchfulCheckNs : kCheckNs;
+    next_check_ns = end_ns + std::max(pause_ns, 20 * (end_ns - now_ns));
+  }
+
   zmq::socket_t socket;
   Monitor monitor;
   zmq::message_t message;
+  ConnectionGuard guard;
+  uint64_t next_check_ns = 0;
   PullStats stats;
 };
 
@@ -92,9 +113,12 @@ bool PullSocket::wait(std::chrono::milliseconds timeout, int wake_fd) {
       {nullptr, wake_fd, ZMQ_POLLIN, 0},
   }};
   const int count = wake_fd >= 0 ? 3 : 2;
+  if (impl_->guard.is_watchful()) timeout = std::min(timeout, kWatchfulWait);
   // An interrupted call counts as a wait that brought nothing: the caller's loop comes again.
-  if (zmq_poll(items.data(), count, static_cast<long>(timeout.count())) <= 0) return false;
+  const int ready = zmq_poll(items.data(), count, static_cast<long>(timeout.count()));
+  if (ready < 0) return false;
   if (items[1].revents != 0) impl_->drain_monitor();
+  impl_->check_connections(items[0].revents == 0);
   return items[0].revents != 0;
 }
 
@@ -102,7 +126,9 @@ std::optional<Frame> PullSocket::receive() {
   if (zmq_msg_recv(impl_->message.handle(), impl_->socket.handle(), ZMQ_DONTWAIT) < 0) {
     return std::nullopt;
   }
-  return Frame{.bytes = impl_->message.to_string_view(), .more = impl_->message.more()};
+  const bool is_last = !impl_->message.more();
+  if (is_last) impl_->guard.completed(zmq_msg_get(impl_->message.handle(), ZMQ_SRCFD));
+  return Frame{.bytes = impl_->message.to_string_view(), .more = !is_last};
 }
 
 PullStats PullSocket::stats() const noexcept { return impl_->stats; }

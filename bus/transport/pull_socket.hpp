@@ -31,6 +31,7 @@ struct PullStats {
   uint64_t closed = 0;
   uint64_t handshake_failed = 0;
   uint64_t accept_failed = 0;  ///< out of file descriptors, as a rule
+  uint64_t cut = 0;            ///< sent without end and never completed a message
 };
 
 /// The receiving side: one PULL socket bound to any number of endpoints.
@@ -50,7 +51,7 @@ class PullSocket {
   Result<Endpoint> bind(const Endpoint& endpoint);
 
   /// Waits until a message is there, `wake_fd` (if any) is readable, or `timeout` has gone by, and
-  /// drains the monitor.  True when a message may be there.
+  /// drains the monitor.  True when a message may be there.  May return earlier than asked.
   bool wait(std::chrono::milliseconds timeout, int wake_fd = -1);
 
   /// The next frame, if one is there.  Never blocks.

@@ -9,6 +9,7 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include "bus/base/unique_fd.hpp"
@@ -19,6 +20,9 @@ namespace insight {
 class RawPeer {
  public:
   explicit RawPeer(uint16_t port) : fd_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    // A kernel may go on trying for minutes to send to a connection that was cut.
+    const timeval patience{.tv_sec = 2, .tv_usec = 0};
+    setsockopt(fd_.get(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
     sockaddr_in address{};
     address.sin_family = AF_INET;
     address.sin_port = htons(port);
@@ -28,7 +32,7 @@ class RawPeer {
     }
   }
 
-  /// False when the other side has closed the connection.
+  /// False when the other side has closed the connection, or takes nothing any more.
   bool send(std::string_view bytes) {
     while (!bytes.empty()) {
       const ssize_t sent = ::send(fd_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);

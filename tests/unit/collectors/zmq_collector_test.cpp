@@ -311,5 +311,49 @@ TEST_CASE("hostile peers cost themselves and leave an honest publisher alone") {
   CHECK(running.collector.stats().refused_bytes >= 50 * (11 + (1 << 20)));
 }
 
+uint64_t resident_bytes() {
+  std::ifstream statm("/proc/self/statm");
+  uint64_t total = 0, resident = 0;
+  statm >> total >> resident;
+  return resident * 4'096;
+}
+
+TEST_CASE("a peer that never completes a message is cut before it fills the memory") {
+  Running running({endpoint("tcp://127.0.0.1:0")});
+  Sender honest(1, running.bound[0]);
+  const uint64_t before = resident_bytes();
+  std::jthread hog([port = running.port()] {
+    RawPeer peer(port);
+    peer.greet();
+    std::string frames;
+    for (int i = 0; i < 300; ++i) frames += "\x01\xff" + std::string(255, 'x');
+    while (peer.send(frames)) {
+    }
+  });
+
+  int sent = 0;
+  CHECK(until([&] {
+    honest.send_point(++sent);
+    return running.refused(Reason::too_large) == 1;
+  }));
+  hog.join();
+
+  CHECK(resident_bytes() - before < 600'000'000);
+  CHECK(until([&] { return running.points() == static_cast<size_t>(sent); }));
+}
+
+TEST_CASE("large messages of an honest peer are never taken for one without end") {
+  Running running({endpoint("tcp://127.0.0.1:0")});
+  Sender sender(1, running.bound[0]);
+  const std::string large(3 << 20, 'x');
+
+  for (int i = 0; i < 60; ++i) REQUIRE(sender.send(large));
+
+  CHECK(until([&] { return running.refused(Reason::too_large) == 60; }));
+  REQUIRE(sender.send_point(1));
+  CHECK(until([&] { return running.points() == 1; }));
+  CHECK(running.refused(Reason::too_large) == 60);
+}
+
 }  // namespace
 }  // namespace insight
