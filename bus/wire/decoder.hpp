@@ -74,7 +74,7 @@ struct Refusal {
 };
 
 /// Decodes envelopes of version 1 from hostile bytes.  Thread-bound; its memory is used again for
-/// each message, so a steady stream allocates nothing.  Never throws on input.
+/// each message, so a steady stream allocates nothing for a record.  Never throws on input.
 class Decoder {
  public:
   Decoder();

@@ -4,6 +4,8 @@
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <memory>
+#include <random>
 #include <vector>
 
 #include <doctest/doctest.h>
@@ -175,5 +177,35 @@ TEST_CASE("skip passes over any one object and stops at what is cut off") {
     Unpacker cut(std::string_view(out).substr(first, size));
     REQUIRE_FALSE(cut.skip());
     REQUIRE(cut.rest().size() == size);
+  }
+}
+
+TEST_CASE("reads of random bytes stay inside of them") {
+  std::mt19937 random(3);
+
+  for (int round = 0; round < 20'000; ++round) {
+    const size_t size = random() % 40;
+    const auto bytes = std::make_unique<char[]>(size);  // a sanitizer sees a read behind its end
+    for (size_t i = 0; i < size; ++i) bytes[i] = char(random());
+    Unpacker unpack({bytes.get(), size});
+    uint32_t count = 0;
+    uint64_t number = 0;
+    int64_t integer = 0;
+    double real = 0;
+    bool flag = false;
+    std::string_view text;
+
+    size_t before = size + 1;
+    while (unpack.rest().size() < before) {
+      before = unpack.rest().size();
+      if (unpack.array(count) || unpack.map(count)) {
+        REQUIRE(count <= before);
+      } else if (unpack.str(text) || unpack.bin(text)) {
+        REQUIRE(text.size() <= before);
+      } else if (!unpack.uint(number) && !unpack.integer(integer) && !unpack.real(real) &&
+                 !unpack.boolean(flag) && !unpack.nil()) {
+        unpack.skip();
+      }
+    }
   }
 }
