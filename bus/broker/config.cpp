@@ -382,7 +382,9 @@ Result<Config, std::vector<ConfigError>> check_config(std::string_view text,
 Result<Config, std::vector<ConfigError>> load_config(const std::string& path, Plugins plugins,
                                                      const ConfigOverrides& overrides) {
   if (path.empty()) {
-    return check_config(default_config(plugins), "embedded default", plugins, overrides);
+    auto config = check_config(default_config(plugins), "embedded default", plugins, overrides);
+    if (config) config->is_default = true;
+    return config;
   }
   const auto cannot = [&](const std::string& why) {
     return std::vector{ConfigError{path, {}, why}};

@@ -32,6 +32,7 @@ struct Config {
   };
 
   std::string source;           ///< the file, or "embedded default"
+  bool is_default = false;      ///< no file was given
   std::string name;             ///< of the broker
   std::string state_directory;  ///< intended; empty when there is none
   uint64_t stop_timeout_ns = 0;

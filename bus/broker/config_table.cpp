@@ -270,8 +270,9 @@ bool ConfigTable::check_value(const ConfigKey& key, Value& value) {
     replace_all(node.text, "{state_dir}", state_directory_);
     replace_all(node.text, "{runtime_dir}", runtime_directory());
     // Made absolute now: the working directory may be gone later.
+    std::filesystem::path absolute = std::filesystem::path(state_directory_) / node.text;
     std::error_code error;
-    const std::filesystem::path absolute = std::filesystem::absolute(node.text, error);
+    if (absolute.is_relative()) absolute = std::filesystem::absolute(absolute, error);
     if (error) return bad("an absolute path, because there is no working directory");
     node.text = absolute.lexically_normal().string();
   }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "bus/broker/run.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <csignal>
 #include <cstdio>
@@ -72,6 +73,10 @@ std::string start_text(const Broker& broker) {
     }
   }
   for (const Config::Sink& sink : broker.config().sinks) {
+    if (std::ranges::find(status.sinks, sink.worker.name, &SinkSnapshot::name) ==
+        status.sinks.end()) {
+      continue;
+    }
     out += "  records go to          sink " + sink.worker.name;
     if (sink.plugin->name != sink.worker.name) out += " (" + std::string(sink.plugin->name) + ")";
     if (sink.plugin->name == "prometheus") out += ": http://" + http + "/metrics";

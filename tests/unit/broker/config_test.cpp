@@ -161,12 +161,14 @@ listen = "127.0.0.1:${INSIGHT_TEST_UNSET:-1234}"
   CHECK(config.http.port == 1234);
 }
 
-TEST_CASE("a relative path is taken from the working directory at the start") {
-  const Config config =
-      right(std::string(kBus) + "[sinks.file]\ndirectory = 'here/../telemetry'\n");
+TEST_CASE("a relative path is below the state directory, and that below the working directory") {
+  const Config config = right(std::string(kBus) +
+                              "[broker]\nstate_dir = 'state'\n"
+                              "[sinks.file]\ndirectory = 'here/../telemetry'\n");
 
-  CHECK(config.sinks[0].table->text("directory") ==
-        std::filesystem::current_path().string() + "/telemetry");
+  const std::string state = std::filesystem::current_path().string() + "/state";
+  CHECK(config.state_directory == state);
+  CHECK(config.sinks[0].table->text("directory") == state + "/telemetry");
 }
 
 TEST_CASE("the state directory follows XDG, and there is none without a home") {
