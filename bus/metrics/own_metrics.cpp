@@ -217,7 +217,7 @@ void add_ingress_losses(Page& page, const std::vector<CollectorStats>& collector
   uint64_t in_transport = 0;
   for (const CollectorStats& stats : collectors) {
     for (size_t i = 0; i < kReasonCount; ++i) ingress[i] += stats.records_dropped[i];
-    for (const auto& [reason, n] : stats.dropped_at_publishers) at_publishers[reason] += n;
+    for (const auto& [reason, n] : stats.dropped_at_publishers) at_publishers[to_utf8(reason)] += n;
     in_transport += stats.spans_lost;
   }
   for (const auto& [reason, n] : at_publishers) {
@@ -297,17 +297,32 @@ void add_publishers(Page& page, const Status& status) {
     page.add(publishers, {{"state", std::string(to_string(static_cast<Life>(i)))}},
              number(by_life[i]));
   }
+  // One that sends to two collectors is known to both; a series that stands on a page twice fails
+  // the whole scrape.
+  std::map<std::string_view, const PublisherView*> by_id;
+  for (const PublisherView& view : status.publishers) {
+    const PublisherView*& known = by_id[view.incarnation->id.view()];
+    if (known == nullptr || known->last_seen_wall_ns < view.last_seen_wall_ns) known = &view;
+  }
   std::vector<const PublisherView*> views;
-  for (const PublisherView& view : status.publishers) views.push_back(&view);
+  for (const auto& [id, view] : by_id) views.push_back(view);
   const size_t shown = std::min(views.size(), kMaxPublishersShown);
   std::ranges::partial_sort(
       views, views.begin() + static_cast<std::ptrdiff_t>(shown), {},
       [](const PublisherView* view) { return std::pair(view->life, ~view->last_seen_wall_ns); });
   for (size_t i = 0; i < shown; ++i) add_publisher(page, *views[i]);
   page.add(publishers_not_shown, {}, number(views.size() - shown));
-  for (const ProgressAge& age : status.progress) {
-    page.add(progress_age, {{"publisher", to_hex(age.incarnation->id.view())}, {"name", age.name}},
-             age.seconds);
+}
+
+void add_progress(Page& page, const std::vector<ProgressAge>& progress) {
+  std::map<std::pair<std::string, std::string>, double> newest;
+  for (const ProgressAge& age : progress) {
+    const auto key = std::pair(to_hex(age.incarnation->id.view()), to_utf8(age.name));
+    const auto [known, is_new] = newest.emplace(key, age.seconds);
+    if (!is_new) known->second = std::min(known->second, age.seconds);
+  }
+  for (const auto& [key, seconds_ago] : newest) {
+    page.add(progress_age, {{"publisher", key.first}, {"name", key.second}}, seconds_ago);
   }
 }
 
@@ -322,12 +337,19 @@ std::string render_own_metrics(const Status& status) {
   add_largest_metrics(page, status.collectors);
   for (const SinkSnapshot& sink : status.sinks) add_sink(page, sink);
   add_publishers(page, status);
+  add_progress(page, status.progress);
   return page.text();
 }
 
 std::vector<std::string> own_metric_names() {
   std::vector<std::string> names;
-  for (const Description& description : kDescriptions) names.emplace_back(description.name);
+  for (const Description& description : kDescriptions) {
+    names.emplace_back(description.name);
+    if (description.type != MetricType::Histogram) continue;
+    for (const char* part : {"_bucket", "_count", "_sum"}) {
+      names.push_back(std::string(description.name) + part);
+    }
+  }
   return names;
 }
 
