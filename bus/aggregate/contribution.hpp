@@ -50,10 +50,11 @@ struct HistogramPart {
 
 /// What one instrument of one incarnation adds to a merged series.
 struct Contribution : Target {
-  int32_t heard_s = 0;   ///< the newest point, on the broker's monotonic clock
-  double value = 0;      ///< counter: total since the incarnation's start; gauge: the newest
-  double base = 0;       ///< counter: how much of `value` is not counted
-  uint64_t arrival = 0;  ///< gauge: orders the newest changes of all gauges
+  int32_t heard_s = 0;      ///< the newest point, on the broker's monotonic clock
+  double value = 0;         ///< counter: total since the incarnation's start; gauge: the newest
+  double base = 0;          ///< counter: how much of `value` is not counted
+  uint64_t instrument = 0;  ///< its key in the owner's contributions
+  uint64_t arrival = 0;     ///< gauge: orders the newest changes of all gauges
   MergedSeries* merged = nullptr;
   Contributor* owner = nullptr;
   Contribution* previous = nullptr;  ///< of the same merged series, in the order of their arrival
@@ -88,6 +89,7 @@ struct Contributor {
   bool is_resync = false;    ///< it came back after its values were retired
   /// By instrument; of a gauge by merged series.
   std::unordered_map<uint64_t, Contribution> contributions;
+  uint32_t number = 0;           ///< scratch of the snapshot
   std::vector<uint32_t> series;  ///< numbers of its Series that have a target
 };
 

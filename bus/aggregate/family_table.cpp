@@ -151,6 +151,8 @@ MergedSeries* FamilyTable::add_series(MergedFamily& family, std::string labels) 
   if (!is_new) return nullptr;
   at->second.family = &family;
   at->second.labels = &at->first;
+  at->second.position = static_cast<uint32_t>(family.in_order.size());
+  family.in_order.push_back(&at->second);
   return &at->second;
 }
 
@@ -188,8 +190,11 @@ void FamilyTable::expire(uint64_t wall_ns) {
 
 void FamilyTable::erase(MergedSeries& series) {
   if (series.dormant_wall_ns != 0) dormant_.erase({series.dormant_wall_ns, &series});
-  auto& all = series.family->series;
-  all.erase(all.find(*series.labels));
+  MergedFamily& family = *series.family;
+  family.in_order.back()->position = series.position;
+  std::swap(family.in_order[series.position], family.in_order.back());
+  family.in_order.pop_back();
+  family.series.erase(family.series.find(*series.labels));
 }
 
 void FamilyTable::drop_if_empty(MergedFamily& family) {
@@ -204,18 +209,19 @@ void FamilyTable::erase(MergedFamily& family) {
   families_.erase(families_.find(family.name));
 }
 
-MergedFamily* FamilyTable::restore(MergedFamily family) {
-  for (const std::string& name : family.names) {
-    if (holders_.contains(name)) return nullptr;
-  }
-  const auto [at, is_new] = families_.try_emplace(family.name);
-  if (!is_new) return nullptr;
-  MergedFamily& own = at->second;
+bool FamilyTable::can_restore(const MergedFamily& family) const {
+  return !families_.contains(family.name) &&
+         std::ranges::none_of(family.names,
+                              [&](const std::string& name) { return holders_.contains(name); });
+}
+
+MergedFamily& FamilyTable::restore(MergedFamily family) {
+  MergedFamily& own = families_.try_emplace(family.name).first->second;
   own = std::move(family);
   own.series = decltype(own.series)(0, KeyedTextHash{hash_key_});
   if (own.kind == Kind::histogram) own.bucket_labels = bucket_labels(own.bounds);
   for (const std::string& name : own.names) holders_[name] = &own;
-  return &own;
+  return own;
 }
 
 MergedSeries* FamilyTable::restore_series(MergedFamily& family, std::string labels,

@@ -31,7 +31,7 @@ struct MergedSeries {
   double exported = 0;  ///< the newest value (of a histogram: sum) that was rendered
   std::unique_ptr<HistogramTotals> retired_histogram;
   uint64_t dormant_wall_ns = 0;  ///< since when nobody contributes; 0: somebody does
-  uint32_t number = 0;           ///< scratch of the snapshot
+  uint32_t position = 0;         ///< in MergedFamily::in_order
 
   void link(Contribution& contribution) noexcept;
   void unlink(Contribution& contribution) noexcept;
@@ -57,6 +57,8 @@ struct MergedFamily {
   std::vector<std::string> names;          ///< that no other family may have
   size_t live = 0;                         ///< series that somebody contributes to
   std::unordered_map<std::string, MergedSeries, KeyedTextHash, std::equal_to<>> series;
+  /// About as they came, so that who visits them all walks through memory in its order.
+  std::vector<MergedSeries*> in_order;
 };
 
 /// The merged families and series: the first declaration of a name wins.  Value.
@@ -88,8 +90,9 @@ class FamilyTable {
   /// Drops the family when it has no series.
   void drop_if_empty(MergedFamily& family);
 
-  /// Adds a family of a snapshot; null when a name of it is taken.
-  MergedFamily* restore(MergedFamily family);
+  /// Adds a family of a snapshot; only when none of its names is taken.
+  bool can_restore(const MergedFamily& family) const;
+  MergedFamily& restore(MergedFamily family);
 
   /// Adds a series of a snapshot; null when it is there already.
   MergedSeries* restore_series(MergedFamily& family, std::string labels, uint64_t dormant_wall_ns);

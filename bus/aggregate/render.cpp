@@ -45,7 +45,8 @@ class Renderer {
   void family(MergedFamily& family) {
     family_ = &family;
     has_header_ = false;
-    for (auto& [labels, series] : family.series) {
+    for (MergedSeries* each : family.in_order) {
+      MergedSeries& series = *each;
       if (series.first == nullptr) continue;
       if (family.kind == Kind::counter) {
         counter(series);

@@ -94,6 +94,7 @@ Target& AggregateState::find_target(const Point& point, Contributor& owner, uint
   if (contribution.merged != nullptr) fold_into_retired(contribution, wall_ns);
   contribution = Contribution{};
   contribution.taking = taking;
+  contribution.instrument = instrument;
   contribution.owner = &owner;
   if (merged->first == nullptr) families.wake(*merged);
   merged->link(contribution);

@@ -10,10 +10,10 @@
 #include "bus/aggregate/bytes.hpp"
 #include "bus/base/text.hpp"
 
-// The layout: magic, version, hash key, checksum of the body; the body: times and counters,
-// families with their series, contributors with their contributions (which name a series by its
-// number in the order of writing), tombstones.  Another layout is another version, and so is
-// another keyed_hash() or instrument_hash().
+// The layout: magic, version, hash key, checksum of the body; the body: counters, contributors,
+// families with their series and their contributions (which name a contributor by its number in the
+// order of writing), tombstones.  Another layout is another version, and so is another keyed_hash()
+// or instrument_hash().
 namespace insight {
 
 namespace {
@@ -29,11 +29,53 @@ void save_totals(ByteWriter& writer, const HistogramTotals& totals) {
   writer.numbers(totals.buckets);
 }
 
-void save_families(AggregateState& state, ByteWriter& writer) {
+void save_contributors(AggregateState& state, const Now& now, ByteWriter& writer) {
   uint32_t number = 0;
+  writer.number(static_cast<uint32_t>(state.contributors.size()));
+  for (auto& [id, contributor] : state.contributors) {
+    contributor.number = number++;
+    for (unsigned char byte : id.bytes) writer.number(byte);
+    writer.number(contributor.every_ns);
+    writer.number(static_cast<uint8_t>(contributor.life));
+    writer.number(static_cast<uint8_t>(contributor.is_resync));
+    // Monotonic time means nothing to the next boot.
+    const int64_t age_ns = static_cast<int64_t>(now.mono_ns) - contributor.since_ns;
+    writer.number(std::max<int64_t>(static_cast<int64_t>(now.wall_ns) - age_ns, 0));
+  }
+}
+
+void save_series(const MergedSeries& series, int64_t now_s, ByteWriter& writer) {
+  writer.text(*series.labels);
+  writer.number(series.retired);
+  writer.number(series.exported);
+  writer.number(series.dormant_wall_ns);
+  const bool is_histogram = series.family->kind == Kind::histogram;
+  if (is_histogram) {
+    save_totals(writer, series.retired_histogram ? *series.retired_histogram : HistogramTotals{});
+  }
+  uint32_t count = 0;
+  for (const Contribution* c = series.first; c != nullptr; c = c->next) ++count;
+  writer.number(count);
+  for (const Contribution* c = series.first; c != nullptr; c = c->next) {
+    const int64_t age_s = std::clamp<int64_t>(now_s - c->heard_s, 0, kForever_s);
+    writer.number(c->owner->number);
+    writer.number(c->instrument);
+    writer.number(static_cast<uint8_t>(c->taking));
+    writer.number(static_cast<int32_t>(age_s));
+    writer.number(c->value);
+    writer.number(c->base);
+    writer.number(c->arrival);
+    if (!is_histogram) continue;
+    save_totals(writer, c->histogram->value);
+    save_totals(writer, c->histogram->base);
+  }
+}
+
+void save_families(AggregateState& state, const Now& now, ByteWriter& writer) {
+  const auto now_s = static_cast<int64_t>(now.mono_ns / kSecond);
   auto& families = state.families.families();
   writer.number(static_cast<uint32_t>(families.size()));
-  for (auto& [name, family] : families) {
+  for (const auto& [name, family] : families) {
     writer.text(name);
     writer.number(static_cast<uint8_t>(family.kind));
     writer.number(static_cast<uint8_t>(family.mode));
@@ -42,42 +84,9 @@ void save_families(AggregateState& state, ByteWriter& writer) {
     writer.numbers(family.bounds);
     writer.number(static_cast<uint32_t>(family.names.size()));
     for (const std::string& held : family.names) writer.text(held);
-    writer.number(static_cast<uint32_t>(family.series.size()));
-    for (auto& [labels, series] : family.series) {
-      series.number = number++;
-      writer.text(labels);
-      writer.number(series.retired);
-      writer.number(series.exported);
-      writer.number(series.dormant_wall_ns);
-      save_totals(writer, series.retired_histogram ? *series.retired_histogram : HistogramTotals{});
-    }
-  }
-}
-
-void save_contributors(const AggregateState& state, const Now& now, ByteWriter& writer) {
-  const auto now_s = static_cast<int64_t>(now.mono_ns / kSecond);
-  writer.number(static_cast<uint32_t>(state.contributors.size()));
-  for (const auto& [id, contributor] : state.contributors) {
-    for (unsigned char byte : id.bytes) writer.number(byte);
-    writer.number(contributor.every_ns);
-    writer.number(static_cast<uint8_t>(contributor.life));
-    writer.number(static_cast<uint8_t>(contributor.is_resync));
-    // Monotonic time means nothing to the next boot.
-    const int64_t age_ns = static_cast<int64_t>(now.mono_ns) - contributor.since_ns;
-    writer.number(std::max<int64_t>(static_cast<int64_t>(now.wall_ns) - age_ns, 0));
-    writer.number(static_cast<uint32_t>(contributor.contributions.size()));
-    for (const auto& [instrument, contribution] : contributor.contributions) {
-      writer.number(instrument);
-      writer.number(contribution.merged->number);
-      writer.number(static_cast<uint8_t>(contribution.taking));
-      const int64_t age_s = std::max<int64_t>(now_s - contribution.heard_s, 0);
-      writer.number(static_cast<int32_t>(std::min(age_s, kForever_s)));
-      writer.number(contribution.value);
-      writer.number(contribution.base);
-      writer.number(contribution.arrival);
-      if (contribution.histogram == nullptr) continue;
-      save_totals(writer, contribution.histogram->value);
-      save_totals(writer, contribution.histogram->base);
+    writer.number(static_cast<uint32_t>(family.in_order.size()));
+    for (const MergedSeries* series : family.in_order) {
+      save_series(*series, now_s, writer);
     }
   }
 }
@@ -93,64 +102,13 @@ HistogramTotals load_totals(ByteReader& reader) {
 
 /// True when these can be the values of a histogram with so many buckets, and `base` a part of
 /// them.
-bool is_histogram_of(size_t buckets, const HistogramTotals& value, const HistogramTotals& base) {
+bool is_histogram_of(size_t buckets, const HistogramTotals& value, const HistogramTotals& base,
+                     bool may_be_empty) {
+  if (value.buckets.empty() && may_be_empty) return true;
   if (value.buckets.size() != buckets) return false;
   if (base.buckets.empty()) return true;
   return base.buckets.size() == buckets &&
          std::ranges::equal(base.buckets, value.buckets, std::less_equal<>{});
-}
-
-/// The series by their numbers; null for those of a family whose name the bus uses itself by now.
-std::vector<MergedSeries*> load_families(AggregateState& state, ByteReader& reader) {
-  std::vector<MergedSeries*> numbered;
-  const size_t families = reader.count(1);
-  for (size_t i = 0; i < families && reader.is_good(); ++i) {
-    MergedFamily read;
-    read.name = reader.text();
-    const auto kind = reader.number<uint8_t>();
-    const auto mode = reader.number<uint8_t>();
-    if (kind > static_cast<uint8_t>(Kind::histogram)) reader.fail();
-    if (mode > static_cast<uint8_t>(GaugeMode::each)) reader.fail();
-    read.kind = static_cast<Kind>(kind);
-    read.mode = static_cast<GaugeMode>(mode);
-    read.help = reader.text();
-    read.publisher = reader.text();
-    read.bounds.resize(reader.count(sizeof(double)));
-    for (double& bound : read.bounds) bound = reader.real();
-    read.names.resize(reader.count(sizeof(uint32_t)));
-    for (std::string& held : read.names) held = reader.text();
-    if (!reader.is_good()) break;
-
-    const bool is_histogram = read.kind == Kind::histogram;
-    const size_t buckets = is_histogram ? read.bounds.size() + 1 : 0;
-    MergedFamily* family = state.families.restore(std::move(read));
-    const size_t count = reader.count(1);
-    for (size_t s = 0; s < count && reader.is_good(); ++s) {
-      std::string labels(reader.text());
-      labels.shrink_to_fit();
-      const double retired = reader.real();
-      const double exported = reader.real();
-      const auto dormant_wall_ns = reader.number<uint64_t>();
-      HistogramTotals totals = load_totals(reader);
-      if (!totals.buckets.empty() && totals.buckets.size() != buckets) reader.fail();
-      if (!(retired >= 0) || std::isnan(exported)) reader.fail();
-      MergedSeries* series = nullptr;
-      if (family != nullptr && reader.is_good()) {
-        series = state.families.restore_series(*family, std::move(labels), dormant_wall_ns);
-        if (series == nullptr) {
-          reader.fail();
-          break;
-        }
-        series->retired = retired;
-        series->exported = exported;
-        if (!totals.buckets.empty()) {
-          series->retired_histogram = std::make_unique<HistogramTotals>(std::move(totals));
-        }
-      }
-      numbered.push_back(series);
-    }
-  }
-  return numbered;
 }
 
 bool is_right_kind(Taking taking, Kind kind) noexcept {
@@ -169,77 +127,145 @@ bool is_right_kind(Taking taking, Kind kind) noexcept {
   return false;
 }
 
-void load_contribution(AggregateState& state, ByteReader& reader, Contributor& owner,
-                       const std::vector<MergedSeries*>& numbered, const Now& now) {
-  const auto instrument = reader.number<uint64_t>();
-  const auto number = reader.number<uint32_t>();
-  const auto taking = static_cast<Taking>(reader.number<uint8_t>());
-  const auto age_s = reader.number<int32_t>();
-  const double value = reader.real();
-  const double base = reader.real();
-  const auto arrival = reader.number<uint64_t>();
-  const bool is_histogram = taking == Taking::histogram || taking == Taking::histogram_delta;
-  HistogramTotals totals, totals_base;
-  if (is_histogram) {
-    totals = load_totals(reader);
-    totals_base = load_totals(reader);
-  }
-  if (number >= numbered.size() || age_s < 0) reader.fail();
-  if (!reader.is_good()) return;
-  MergedSeries* merged = numbered[number];
-  if (merged == nullptr) return;
-  if (!is_right_kind(taking, merged->family->kind)) return reader.fail();
-  const size_t buckets = merged->family->bounds.size() + 1;
-  if (is_histogram && !is_histogram_of(buckets, totals, totals_base)) return reader.fail();
-  if (taking != Taking::gauge && !(base >= 0 && value >= base)) return reader.fail();
+/// Fills an empty state; the reader is no longer good when something is wrong.
+class Loader {
+ public:
+  Loader(AggregateState& state, ByteReader& reader, const Now& now)
+      : state_(state), reader_(reader), now_(now) {}
 
-  const auto [at, is_new] = owner.contributions.try_emplace(instrument);
-  if (!is_new) return reader.fail();
-  Contribution& contribution = at->second;
-  contribution.taking = taking;
-  contribution.owner = &owner;
-  contribution.heard_s = static_cast<int32_t>(now.mono_ns / kSecond) - age_s;
-  contribution.value = value;
-  contribution.base = base;
-  contribution.arrival = arrival;
-  if (is_histogram) {
-    contribution.histogram = std::make_unique<HistogramPart>();
-    contribution.histogram->value = std::move(totals);
-    contribution.histogram->base = std::move(totals_base);
+  void contributors() {
+    const size_t count = reader_.count(1);
+    for (size_t i = 0; i < count && reader_.is_good(); ++i) contributor();
   }
-  if (merged->first == nullptr) state.families.wake(*merged);
-  merged->link(contribution);
-}
 
-void load_contributors(AggregateState& state, ByteReader& reader,
-                       const std::vector<MergedSeries*>& numbered, const Now& now) {
-  const size_t contributors = reader.count(1);
-  for (size_t i = 0; i < contributors && reader.is_good(); ++i) {
+  void families() {
+    const size_t count = reader_.count(1);
+    for (size_t i = 0; i < count && reader_.is_good(); ++i) family();
+  }
+
+  void tombstones() {
+    const size_t count = reader_.count(1);
+    for (size_t i = 0; i < count && reader_.is_good(); ++i) {
+      const IncarnationId id = incarnation_id();
+      state_.tombstones.add(id, reader_.number<uint64_t>());
+    }
+  }
+
+ private:
+  IncarnationId incarnation_id() {
     IncarnationId id;
-    for (unsigned char& byte : id.bytes) byte = reader.number<unsigned char>();
-    const auto [at, is_new] = state.contributors.try_emplace(id);
-    if (!is_new) return reader.fail();
+    for (unsigned char& byte : id.bytes) byte = reader_.number<unsigned char>();
+    return id;
+  }
+
+  void contributor() {
+    const IncarnationId id = incarnation_id();
+    const auto [at, is_new] = state_.contributors.try_emplace(id);
     Contributor& contributor = at->second;
     contributor.id = id;
-    contributor.every_ns = reader.number<uint64_t>();
-    const auto life = reader.number<uint8_t>();
-    contributor.is_resync = reader.number<uint8_t>() != 0;
-    const auto since_wall_ns = reader.number<int64_t>();
-    if (life > static_cast<uint8_t>(Life::ended)) return reader.fail();
+    contributor.every_ns = reader_.number<uint64_t>();
+    const auto life = reader_.number<uint8_t>();
+    contributor.is_resync = reader_.number<uint8_t>() != 0;
+    const auto since_wall_ns = reader_.number<int64_t>();
+    if (!is_new || life > static_cast<uint8_t>(Life::ended)) return reader_.fail();
     contributor.life = static_cast<Life>(life);
-    contributor.since_ns = static_cast<int64_t>(now.mono_ns);
+    contributor.since_ns = static_cast<int64_t>(now_.mono_ns);
     if (contributor.life == Life::ended || contributor.life == Life::lost) {
-      const auto wall_ns = static_cast<int64_t>(now.wall_ns);
+      const auto wall_ns = static_cast<int64_t>(now_.wall_ns);
       contributor.since_ns -= wall_ns - std::clamp<int64_t>(since_wall_ns, 0, wall_ns);
     } else {
       contributor.life = Life::late;
     }
-    const size_t contributions = reader.count(1);
-    for (size_t c = 0; c < contributions && reader.is_good(); ++c) {
-      load_contribution(state, reader, contributor, numbered, now);
-    }
+    contributors_.push_back(&contributor);
   }
-}
+
+  void family() {
+    MergedFamily read;
+    read.name = reader_.text();
+    const auto kind = reader_.number<uint8_t>();
+    const auto mode = reader_.number<uint8_t>();
+    read.help = reader_.text();
+    read.publisher = reader_.text();
+    read.bounds.resize(reader_.count(sizeof(double)));
+    for (double& bound : read.bounds) bound = reader_.real();
+    read.names.resize(reader_.count(sizeof(uint32_t)));
+    for (std::string& held : read.names) held = reader_.text();
+    if (kind > static_cast<uint8_t>(Kind::histogram)) reader_.fail();
+    if (mode > static_cast<uint8_t>(GaugeMode::each)) reader_.fail();
+    const size_t count = reader_.count(1);
+    if (!reader_.is_good()) return;
+    read.kind = static_cast<Kind>(kind);
+    read.mode = static_cast<GaugeMode>(mode);
+
+    // A name that the bus uses itself since it was updated: its series are read and left out.
+    FamilyTable left_out({}, 0, 0, 0);
+    FamilyTable& table = state_.families.can_restore(read) ? state_.families : left_out;
+    MergedFamily& family = table.restore(std::move(read));
+    for (size_t i = 0; i < count && reader_.is_good(); ++i) series(table, family);
+  }
+
+  void series(FamilyTable& table, MergedFamily& family) {
+    std::string labels(reader_.text());
+    labels.shrink_to_fit();
+    const double retired = reader_.real();
+    const double exported = reader_.real();
+    const auto dormant_wall_ns = reader_.number<uint64_t>();
+    if (!(retired >= 0) || std::isnan(exported)) reader_.fail();
+    if (!reader_.is_good()) return;
+    MergedSeries* series = table.restore_series(family, std::move(labels), dormant_wall_ns);
+    if (series == nullptr) return reader_.fail();
+    series->retired = retired;
+    series->exported = exported;
+    if (family.kind == Kind::histogram) {
+      HistogramTotals totals = load_totals(reader_);
+      if (!is_histogram_of(family.bounds.size() + 1, totals, {}, true)) return reader_.fail();
+      if (!totals.buckets.empty()) {
+        series->retired_histogram = std::make_unique<HistogramTotals>(std::move(totals));
+      }
+    }
+    const size_t count = reader_.count(1);
+    const bool is_kept = &table == &state_.families;
+    for (size_t i = 0; i < count && reader_.is_good(); ++i) contribution(*series, is_kept);
+    if (is_kept && series->first == nullptr && dormant_wall_ns == 0) reader_.fail();
+  }
+
+  void contribution(MergedSeries& series, bool is_kept) {
+    const auto number = reader_.number<uint32_t>();
+    Contribution read;
+    read.instrument = reader_.number<uint64_t>();
+    read.taking = static_cast<Taking>(reader_.number<uint8_t>());
+    const auto age_s = reader_.number<int32_t>();
+    read.value = reader_.real();
+    read.base = reader_.real();
+    read.arrival = reader_.number<uint64_t>();
+    if (number >= contributors_.size() || age_s < 0) reader_.fail();
+    if (!is_right_kind(read.taking, series.family->kind)) reader_.fail();
+    if (!reader_.is_good()) return;
+    read.heard_s = static_cast<int32_t>(now_.mono_ns / kSecond) - age_s;
+    read.owner = contributors_[number];
+    if (series.family->kind == Kind::histogram) {
+      read.histogram = std::make_unique<HistogramPart>();
+      HistogramPart& part = *read.histogram;
+      part.value = load_totals(reader_);
+      part.base = load_totals(reader_);
+      const size_t buckets = series.family->bounds.size() + 1;
+      if (!is_histogram_of(buckets, part.value, part.base, false)) return reader_.fail();
+    } else if (read.taking != Taking::gauge && !(read.base >= 0 && read.value >= read.base)) {
+      return reader_.fail();
+    }
+    if (!is_kept) return;
+    auto& all = read.owner->contributions;
+    const auto [at, is_new] = all.try_emplace(read.instrument, std::move(read));
+    if (!is_new) return reader_.fail();
+    if (series.first == nullptr) state_.families.wake(series);
+    series.link(at->second);
+  }
+
+  AggregateState& state_;
+  ByteReader& reader_;
+  const Now& now_;
+  std::vector<Contributor*> contributors_;  ///< by number
+};
 
 }  // namespace
 
@@ -254,8 +280,8 @@ std::string save_state(AggregateState& state, const Now& now) {
 
   writer.number(state.arrivals);
   writer.number(state.resyncs);
-  save_families(state, writer);
   save_contributors(state, now, writer);
+  save_families(state, now, writer);
   writer.number(static_cast<uint32_t>(state.tombstones.size()));
   for (const auto& [wall_ns, id] : state.tombstones.oldest_first()) {
     for (unsigned char byte : id.bytes) writer.number(byte);
@@ -289,19 +315,10 @@ Result<uint64_t> load_state(AggregateState& state, std::string_view bytes, const
   ByteReader reader(bytes.substr(kHeaderBytes));
   state.arrivals = reader.number<uint64_t>();
   state.resyncs = reader.number<uint64_t>();
-  const std::vector<MergedSeries*> numbered = load_families(state, reader);
-  load_contributors(state, reader, numbered, now);
-  const size_t tombstones = reader.count(1);
-  for (size_t i = 0; i < tombstones && reader.is_good(); ++i) {
-    IncarnationId id;
-    for (unsigned char& byte : id.bytes) byte = reader.number<unsigned char>();
-    state.tombstones.add(id, reader.number<uint64_t>());
-  }
-  for (const MergedSeries* series : numbered) {
-    if (series != nullptr && series->first == nullptr && series->dormant_wall_ns == 0) {
-      reader.fail();
-    }
-  }
+  Loader loader(state, reader, now);
+  loader.contributors();
+  loader.families();
+  loader.tombstones();
   if (!reader.is_good() || !reader.at_end()) return Error{"its contents contradict each other"};
   return state.families.live();
 }
