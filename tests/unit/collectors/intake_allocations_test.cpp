@@ -1,4 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
+// The runtime of ThreadSanitizer has the allocator for itself.
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define INSIGHT_NO_COUNTING
+#endif
+#elif defined(__SANITIZE_THREAD__)
+#define INSIGHT_NO_COUNTING
+#endif
+#ifndef INSIGHT_NO_COUNTING
+
 #include <atomic>
 #include <cstdlib>
 #include <memory>
@@ -21,6 +31,11 @@ void* operator new(size_t bytes) {
   allocations.fetch_add(1, std::memory_order_relaxed);
   if (void* memory = std::malloc(bytes)) return memory;
   throw std::bad_alloc();
+}
+
+void* operator new(size_t bytes, const std::nothrow_t&) noexcept {
+  allocations.fetch_add(1, std::memory_order_relaxed);
+  return std::malloc(bytes);
 }
 
 void operator delete(void* memory) noexcept { std::free(memory); }
@@ -66,3 +81,5 @@ TEST_CASE("known series cost a handful of allocations a batch and none a point")
 
 }  // namespace
 }  // namespace insight
+
+#endif  // INSIGHT_NO_COUNTING
