@@ -107,14 +107,14 @@ std::string losses_of(const SinkSnapshot& sink) {
   return out;
 }
 
-std::string stop_text(const Broker& broker, bool in_time) {
+std::string stop_text(const Broker& broker, std::string_view how) {
   const Status status = broker.status(false);
   uint64_t received = 0, dropped = 0;
   for (const CollectorStats& collector : status.collectors) {
     for (uint64_t n : collector.records) received += n;
     for (uint64_t n : collector.records_dropped) dropped += n;
   }
-  std::string out = in_time ? "stopped" : "stopped at the deadline, something hangs";
+  std::string out(how);
   out += " after " +
          format_duration((status.now.mono_ns - status.started_mono_ns) / kSecond * kSecond) + ": " +
          std::to_string(received) + " records received";
@@ -149,15 +149,15 @@ void stop_broker(Broker& broker, const Signals& signals, const Logger& log, int 
   while (!is_done.load(std::memory_order_acquire)) {
     const int second = signals.wait_for(10);
     if (second == SIGTERM || second == SIGINT) {
-      log.warn("a second signal cuts the stop short; " + stop_text(broker, false));
+      log.warn(stop_text(broker, "a second signal cuts the stop short: ended"));
       end_process(kSecondSignal);
     }
   }
   stopper.join();
   if (in_time) {
-    log.info(stop_text(broker, true));
+    log.info(stop_text(broker, "stopped"));
   } else {
-    log.warn(stop_text(broker, false));
+    log.warn(stop_text(broker, "stopped at the deadline, something hangs,"));
     end_process(0);
   }
 }
