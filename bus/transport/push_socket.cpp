@@ -6,6 +6,12 @@
 #include <stdexcept>
 #include <string>
 
+#include <fcntl.h>
+#include <linux/sockios.h>
+#include <poll.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
 #include "bus/transport/context_impl.hpp"
 #include "bus/transport/monitor.hpp"
 
@@ -13,7 +19,7 @@ namespace insight::transport {
 
 namespace {
 
-constexpr int kEvents = ZMQ_EVENT_CONNECT_RETRIED | ZMQ_EVENT_DISCONNECTED |
+constexpr int kEvents = ZMQ_EVENT_CONNECTED | ZMQ_EVENT_CONNECT_RETRIED | ZMQ_EVENT_DISCONNECTED |
                         ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL |
                         ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH;
 
@@ -21,7 +27,9 @@ constexpr int kEvents = ZMQ_EVENT_CONNECT_RETRIED | ZMQ_EVENT_DISCONNECTED |
 
 struct PushSocket::Impl {
   Impl(zmq::context_t& context, const Endpoint& endpoint)
-      : socket(context, zmq::socket_type::push), monitor(context, socket, kEvents) {
+      : socket(context, zmq::socket_type::push),
+        monitor(context, socket, kEvents),
+        is_ipc(endpoint.kind == Endpoint::Kind::ipc) {
     socket.set(zmq::sockopt::sndhwm, 8);  // a deeper queue would deliver the past after an outage
     // With IMMEDIATE a lost connection discards its queue and later messages overtake earlier ones.
     socket.set(zmq::sockopt::immediate, 0);
@@ -47,6 +55,9 @@ struct PushSocket::Impl {
           ++connects;
           failures = 0;
           break;
+        case ZMQ_EVENT_CONNECTED:
+          descriptor = event->value;
+          break;
         case ZMQ_EVENT_CONNECT_RETRIED:
           ++failures;
           break;
@@ -68,6 +79,8 @@ struct PushSocket::Impl {
 
   zmq::socket_t socket;
   Monitor monitor;
+  const bool is_ipc;
+  int descriptor = -1;  // of the newest connection
   bool is_connected = false;
   bool is_broken = false;
   uint64_t failures = 0;
@@ -121,6 +134,30 @@ uint64_t PushSocket::connects() const noexcept { return impl_->connects; }
 void PushSocket::set_linger(std::chrono::milliseconds linger) noexcept {
   const int value = static_cast<int>(linger.count());
   zmq_setsockopt(impl_->socket.handle(), ZMQ_LINGER, &value, sizeof value);
+}
+
+UniqueFd PushSocket::duplicate_connection() const noexcept {
+  if (!impl_->is_connected || !impl_->is_ipc) return UniqueFd();
+  UniqueFd copy(fcntl(impl_->descriptor, F_DUPFD_CLOEXEC, 0));
+  // The number may be somebody else's by now, when the connection has just been lost.
+  sockaddr address{};
+  socklen_t length = sizeof address;
+  if (!copy || getsockname(copy.get(), &address, &length) != 0 || address.sa_family != AF_UNIX) {
+    return UniqueFd();
+  }
+  return copy;
+}
+
+void wait_until_read(const UniqueFd& connection, std::chrono::milliseconds timeout) noexcept {
+  const auto deadline = std::chrono::steady_clock::now() + timeout;
+  int unread = 0;
+  // The kernel charges the writer of a unix socket until the reader has taken the bytes; it has no
+  // event for it.
+  while (connection && ioctl(connection.get(), SIOCOUTQ, &unread) == 0 && unread > 0 &&
+         std::chrono::steady_clock::now() < deadline) {
+    pollfd gone{.fd = connection.get(), .events = 0, .revents = 0};
+    if (poll(&gone, 1, 1) > 0) return;
+  }
 }
 
 }  // namespace insight::transport

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "bus/base/endpoint.hpp"
+#include "bus/base/unique_fd.hpp"
 #include "bus/transport/context.hpp"
 
 namespace insight::transport {
@@ -53,9 +54,20 @@ class PushSocket {
 
   void set_linger(std::chrono::milliseconds linger) noexcept;
 
+  /// The connection itself, when it goes by ipc; see wait_until_read().
+  UniqueFd duplicate_connection() const noexcept;
+
  private:
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };
+
+/// Waits until the other side has read everything that was written into `connection`, for at most
+/// `timeout`.
+///
+/// A unix socket that is closed while its reader is behind makes libzmq on the other side forget
+/// what is still in the kernel.  So the last one to speak keeps a duplicate of the connection
+/// beyond its socket and context.
+void wait_until_read(const UniqueFd& connection, std::chrono::milliseconds timeout) noexcept;
 
 }  // namespace insight::transport

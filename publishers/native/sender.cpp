@@ -119,15 +119,26 @@ void Sender::run() noexcept {
       if (close_at != 0 && mono_now_ns() >= close_at) break;
     }
   }
-  if (socket_ != nullptr && has_connected_) {
+  finish();
+  signal_fd(done_);
+}
+
+// Everything is in libzmq's hands; gives it, and the broker, the time that is left to take it.
+void Sender::finish() noexcept {
+  const uint64_t close_at = close_at_ns_.load(std::memory_order_acquire);
+  const auto left = [&] {
     const uint64_t now = mono_now_ns();
-    const uint64_t close_at = close_at_ns_.load(std::memory_order_acquire);
-    const uint64_t left = close_at > now ? close_at - now : 0;
-    socket_->set_linger(std::chrono::milliseconds(to_ms(std::max(left, kMinLinger))));
+    return std::chrono::milliseconds(
+        to_ms(std::max(close_at > now ? close_at - now : 0, kMinLinger)));
+  };
+  UniqueFd connection;
+  if (socket_ != nullptr && has_connected_) {
+    connection = socket_->duplicate_connection();
+    socket_->set_linger(left());
   }
   socket_.reset();
   context_.reset();  // waits until what was accepted has left
-  signal_fd(done_);
+  transport::wait_until_read(connection, left());
 }
 
 bool Sender::step() {

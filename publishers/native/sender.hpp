@@ -58,6 +58,7 @@ class Sender {
   void run() noexcept;
   /// One round; false when the thread shall end.
   bool step();
+  void finish() noexcept;
 
   void watch_connection(const Now& now);
   void open_socket(const Now& now);

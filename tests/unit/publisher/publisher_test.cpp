@@ -78,8 +78,7 @@ TEST_CASE("values that are none are counted and change nothing") {
   histogram.observe(-std::numeric_limits<double>::infinity());
 
   CHECK(drops(publisher.status(), "bad_value") == 5);
-  publisher.close(5s);
-  REQUIRE(receiver.until([&] { return receiver.ended() == 1; }));
+  REQUIRE(receiver.close_and_hear(publisher));
   CHECK(receiver.one().values["a_total{}"] == 1);
   CHECK(receiver.one().values["took{}"] == 1);
   CHECK(receiver.one().accounts["drop.bad_value"] == 5);
@@ -155,9 +154,7 @@ TEST_CASE("adds of many short threads are all counted") {
     }
     for (std::thread& thread : threads) thread.join();
   }
-  publisher.close(5s);
-
-  REQUIRE(receiver.until([&] { return receiver.ended() == 1; }));
+  REQUIRE(receiver.close_and_hear(publisher));
   CHECK(receiver.one().values["a_total{}"] == 40'000);
   CHECK(receiver.one().values["took_seconds{}"] == 400);
 }
@@ -207,9 +204,7 @@ TEST_CASE("spans arrive with their attributes; children continue the trace of th
     CHECK(child.context().trace_id == parent.context().trace_id);
     CHECK(child.context().span_id != parent.context().span_id);
   }
-  publisher.close(5s);
-
-  REQUIRE(receiver.until([&] { return receiver.ended() == 1; }));
+  REQUIRE(receiver.close_and_hear(publisher));
   CHECK(receiver.one().spans ==
         std::vector<std::string>{"decode replica_0", "step trainer_0 step loss model is_last"});
   CHECK(receiver.one().accounts["spans"] == 2);
@@ -230,9 +225,7 @@ TEST_CASE("spans with any text stay valid, what exceeds a limit is cut or counte
     ActiveSpan span = publisher.span("long");
     for (int i = 0; i < 60; ++i) span.attribute("key" + std::to_string(i), std::string(4'000, 'v'));
   }
-  publisher.close(5s);
-
-  REQUIRE(receiver.until([&] { return receiver.ended() == 1; }));
+  REQUIRE(receiver.close_and_hear(publisher));
   CHECK(receiver.refused == 0);
   CHECK(receiver.one().spans.size() == 1);
   CHECK(receiver.one().accounts["drop.span_attribute"] == 37);
@@ -242,8 +235,7 @@ TEST_CASE("spans with any text stay valid, what exceeds a limit is cut or counte
 
 TEST_CASE(
     "without a broker spans wait as far as their ring goes, the newest are dropped and counted") {
-  Receiver receiver;
-  receiver.close();
+  Receiver receiver(Receiver::Start::closed);
   Publisher publisher(options(receiver));
 
   for (int i = 0; i < 10'000; ++i)
@@ -257,8 +249,7 @@ TEST_CASE(
     return !receiver.publishers.empty() &&
            receiver.one().spans.size() + drops(status, "span_buffer") == 10'000;
   }));
-  publisher.close(5s);
-  REQUIRE(receiver.until([&] { return receiver.ended() == 1; }));
+  REQUIRE(receiver.close_and_hear(publisher));
   CHECK(receiver.one().accounts["spans"] ==
         receiver.one().accounts["spans_sent"] + receiver.one().accounts["drop.span_buffer"]);
   CHECK(receiver.one().accounts["spans_sent"] == receiver.one().spans.size());
@@ -280,9 +271,7 @@ TEST_CASE("no span is lost or doubled while threads come and go, and every id is
   receiver.until(
       [&] { return !receiver.publishers.empty() && receiver.one().spans.size() == 1'600; });
   for (std::thread& thread : threads) thread.join();
-  publisher.close(5s);
-
-  REQUIRE(receiver.until([&] { return receiver.ended() == 1; }));
+  REQUIRE(receiver.close_and_hear(publisher));
   const std::vector<std::string>& ids = receiver.one().span_ids;
   CHECK(ids.size() == 1'600);
   CHECK(std::set<std::string>(ids.begin(), ids.end()).size() == 1'600);
@@ -325,8 +314,7 @@ TEST_CASE("a series that nobody touches is sent again to a broker that comes lat
 }
 
 TEST_CASE("a publisher without a broker ends soon, and closing twice is closing once") {
-  Receiver receiver;
-  receiver.close();
+  Receiver receiver(Receiver::Start::closed);
   const auto start = std::chrono::steady_clock::now();
   {
     Publisher publisher(options(receiver));
@@ -354,6 +342,26 @@ TEST_CASE("many publishers of one process share its cells and stay apart") {
   another.counter("a_total").add(1000);
 
   CHECK(receiver.until([&] { return receiver.total("a_total{}") == 1136; }));
+}
+
+TEST_CASE("what the broker has not read yet when a publisher ends is not lost") {
+  Receiver receiver;
+  PublisherOptions quick = options(receiver);
+  quick.flush_interval = 1ms;
+  Publisher publisher(quick);
+  Counter counter = publisher.counter("a_total");
+
+  // More than the broker's own queue holds, so that the rest lies in the kernel.
+  const auto deadline = std::chrono::steady_clock::now() + 20s;
+  while (publisher.status().envelopes_sent < 40 && std::chrono::steady_clock::now() < deadline) {
+    counter.add(1);
+    std::this_thread::sleep_for(1ms);
+  }
+  counter.add(1'000'000);
+
+  REQUIRE(receiver.close_and_hear(publisher));
+  CHECK(receiver.one().values["a_total{}"] > 1'000'000);
+  CHECK(receiver.one().is_in_order);
 }
 
 TEST_CASE("beats come when nothing else does") {

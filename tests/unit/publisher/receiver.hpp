@@ -7,6 +7,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -39,10 +40,12 @@ class Receiver {
     bool has_ended() const { return !life.empty() && life.back() == wire::LifeEvent::bye; }
   };
 
-  Receiver() {
+  enum class Start : uint8_t { open, closed };
+
+  explicit Receiver(Start start = Start::open) {
     char path[] = "/tmp/insight-publisher-XXXXXX";
     directory_ = mkdtemp(path);
-    open();
+    if (start == Start::open) open();
   }
 
   ~Receiver() {
@@ -73,6 +76,15 @@ class Receiver {
       while (const auto frame = pull_->receive()) take(frame->bytes);
     }
     return true;
+  }
+
+  /// Closes a publisher and receives meanwhile: whoever ends waits until he was heard.
+  template <typename Closing>
+  bool close_and_hear(Closing& publisher, size_t ended = 1) {
+    std::thread closer([&] { publisher.close(std::chrono::seconds(20)); });
+    const bool is_heard = until([&] { return this->ended() == ended; });
+    closer.join();
+    return is_heard;
   }
 
   /// Takes what waits now.
