@@ -43,6 +43,12 @@ size_t window_width() {
 
 bool is_continuation(char c) { return (static_cast<unsigned char>(c) & 0xC0) == 0x80; }
 
+bool in_range(const std::string& text, size_t at, unsigned char first, unsigned char last) {
+  if (at >= text.size()) return false;
+  const auto c = static_cast<unsigned char>(text[at]);
+  return c >= first && c <= last;
+}
+
 /// The bytes of an escape sequence at the start of `text`, 0 when there is none.
 size_t escape_size(std::string_view text) {
   if (!text.starts_with("\x1b[")) return 0;
@@ -114,6 +120,13 @@ std::string printable(std::string_view text) {
     // U+0080 to U+009F steer some terminals, too.
     if (c == 0xC2 && i + 1 < out.size() && static_cast<unsigned char>(out[i + 1]) < 0xA0) {
       out.replace(i, 2, "?");
+    }
+    // Marks that turn the direction of what follows: U+202A to U+202E, U+2066 to U+2069.
+    if (std::string_view(out).substr(i, 2) == "\xE2\x80" && in_range(out, i + 2, 0xAA, 0xAE)) {
+      out.replace(i, 3, "?");
+    }
+    if (std::string_view(out).substr(i, 2) == "\xE2\x81" && in_range(out, i + 2, 0xA6, 0xA9)) {
+      out.replace(i, 3, "?");
     }
   }
   return out;
