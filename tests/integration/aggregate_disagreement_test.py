@@ -48,8 +48,8 @@ def test_the_first_declaration_wins_and_the_status_names_both(bus, prometheus, p
     ])
     bus.wait_value("depth", 5)
     second.send_all(met=[
-        gauge("jobs", 7), histogram("wait_seconds", [1, 3], [0.5]), counter("depth_total", 2), gauge("size_bytes_sum", 9),
-        counter("visits_total", 10, help="second\nline", path="b"), gauge("insight_publishers", 99),
+        gauge("jobs", 7), histogram("wait_seconds", [1, 3], [0.5]), counter("depth_total", 2),
+        gauge("size_bytes_sum", 9), counter("visits_total", 10, help="second\nline", path="b"), gauge("insight_publishers", 99),
         histogram("jobs_total", [1], [1]),
     ])
     # Of the same histogram with finer bounds nothing is lost.
@@ -93,6 +93,7 @@ def test_text_and_values_of_any_kind_leave_the_page_valid(bus, prometheus, pair)
         gauge("tiny", 5e-324), counter("exact", 2**53 - 1), gauge("empty", 1, a=""), gauge("long", 1, a="x" * 4000),
         counter("negative", -1), gauge("marker", 1),
     ])
+    bus.wait_value("marker", 1)
     bad = msgpack.packb(["\udcff\udcfe"], unicode_errors="surrogateescape")
     second.send_all(met=[
         [family("nasty", "counter", ["text"]), [[bad, 5]]],
