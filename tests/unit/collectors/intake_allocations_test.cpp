@@ -1,18 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The runtime of ThreadSanitizer has the allocator for itself.
-#if defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define INSIGHT_NO_COUNTING
-#endif
-#elif defined(__SANITIZE_THREAD__)
-#define INSIGHT_NO_COUNTING
-#endif
+#include "tests/support/allocations.hpp"
+
 #ifndef INSIGHT_NO_COUNTING
 
-#include <atomic>
-#include <cstdlib>
 #include <memory>
-#include <new>
 #include <string>
 #include <vector>
 
@@ -20,27 +11,6 @@
 
 #include "bus/collectors/intake.hpp"
 #include "tests/unit/collectors/messages.hpp"
-
-namespace {
-
-std::atomic<uint64_t> allocations{0};
-
-}  // namespace
-
-void* operator new(size_t bytes) {
-  allocations.fetch_add(1, std::memory_order_relaxed);
-  if (void* memory = std::malloc(bytes)) return memory;
-  throw std::bad_alloc();
-}
-
-void* operator new(size_t bytes, const std::nothrow_t&) noexcept {
-  allocations.fetch_add(1, std::memory_order_relaxed);
-  return std::malloc(bytes);
-}
-
-void operator delete(void* memory) noexcept { std::free(memory); }
-
-void operator delete(void* memory, size_t) noexcept { std::free(memory); }
 
 namespace insight {
 namespace {
@@ -70,10 +40,10 @@ TEST_CASE("known series cost a handful of allocations a batch and none a point")
   const std::string next = message();
   received.take();
 
-  const uint64_t before = allocations.load();
+  const uint64_t before = test::allocations.load();
   intake.take(next, read_clocks());
   intake.deliver(received);
-  const uint64_t during = allocations.load() - before;
+  const uint64_t during = test::allocations.load() - before;
 
   CHECK(received.take()[0]->points.size() == 2'000);
   CHECK(during <= 12);
