@@ -118,7 +118,7 @@ void RotatingFile::rotate() {
 
 std::optional<std::string> RotatingFile::remove_oldest() noexcept {
   if (whole_.empty()) return std::nullopt;
-  const std::string path = path_of(whole_.front().number);
+  std::string path = path_of(whole_.front().number);
   if (unlink(path.c_str()) != 0 && errno != ENOENT) return std::nullopt;
   whole_bytes_ -= whole_.front().bytes;
   whole_.erase(whole_.begin());

@@ -79,6 +79,7 @@ def test_a_flood_of_spans_drops_no_counter_and_every_span_is_accounted_for(new_b
     assert publisher["accounts"]["spans"] == recorded
     for name in ("file", "slow"):
         places, collector = spans_by_place(bus, publisher, name)
+        print(name, places)
         assert sum(places.values()) == recorded, (name, places, collector)
         assert places["ingress"] == 0 and collector["dropped"] == {}, collector
     slow = spans_by_place(bus, publisher, "slow")[0]
