@@ -31,6 +31,8 @@ class Signals {
     pthread_sigmask(SIG_BLOCK, &set_, nullptr);
     // A reader of our output that has gone away must not end the broker.
     std::signal(SIGPIPE, SIG_IGN);
+    // A limit on the size of files is an error of the sink that meets it.
+    std::signal(SIGXFSZ, SIG_IGN);
   }
 
   int wait() const {

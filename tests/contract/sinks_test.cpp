@@ -6,6 +6,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <doctest/doctest.h>
@@ -31,7 +32,7 @@ struct Bench {
         .log = Logger::none(),
         .state_directory = state.path(),
         .resource_labels = {"run"},
-        .add_metrics_page = [this](HttpHandler page) { pages.push_back(page); }};
+        .add_metrics_page = [this](HttpHandler page) { pages.push_back(std::move(page)); }};
     sink = plugin.create(config, settings);
     CHECK(config.wrong_keys.empty());
   }

@@ -119,6 +119,7 @@ def fill(workload, spans=5_000):
     assert workload.status()["drops"] == {}
 
 
+@pytest.mark.sanitize
 def test_a_full_disk_holds_up_nobody_else_and_what_waited_is_written_when_there_is_room(new_bus, resources, small_disk):
     bus = bus_on(new_bus, small_disk, '{ bytes = "64MiB", keep = 4 }')
     workload = resources.enter_context(Workload(bus.tcp))
