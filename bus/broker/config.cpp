@@ -7,7 +7,7 @@
 #include <cstring>
 #include <fstream>
 #include <set>
-#include <sstream>
+#include <tuple>
 
 #include <unistd.h>
 
@@ -64,8 +64,8 @@ class Reader {
     read_collectors();
     read_sinks();
     if (!errors_->all.empty()) {
-      std::ranges::stable_sort(errors_->all, {}, [](const ConfigError& error) {
-        return std::pair(error.place.line, error.place.column);
+      std::ranges::sort(errors_->all, {}, [](const ConfigError& error) {
+        return std::tuple(error.place.line, error.place.column, error.message);
       });
       return errors_->all;
     }
@@ -159,8 +159,8 @@ class Reader {
   }
 
   /// The named tables below [collectors] or [sinks].
-  const std::vector<std::pair<std::string, ConfigNode>>& tables_of(const std::string& kind) {
-    static const std::vector<std::pair<std::string, ConfigNode>> none;
+  const std::vector<ConfigNode::Member>& tables_of(const std::string& kind) {
+    static const std::vector<ConfigNode::Member> none;
     const ConfigNode* node = root_.find(kind);
     if (node == nullptr) return none;
     if (node->kind != ConfigNode::Kind::table) {

@@ -22,11 +22,11 @@ ConfigNode convert(const toml::node& node) {
     for (const auto& [key, value] : *table) {
       ConfigNode member = convert(value);
       member.key_place = place_of(key.source());
-      out.members.emplace_back(std::string(key.str()), std::move(member));
+      out.members.push_back({std::string(key.str()), std::move(member)});
     }
     // toml++ sorts by name; people read errors and output in the order of their file.
-    std::ranges::stable_sort(out.members, {}, [](const auto& member) {
-      return std::tuple(member.second.key_place.line, member.second.key_place.column);
+    std::ranges::sort(out.members, {}, [](const auto& member) {
+      return std::tuple(member.node.key_place.line, member.node.key_place.column, member.name);
     });
   } else if (const toml::array* array = node.as_array()) {
     out.kind = ConfigNode::Kind::array;

@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "bus/base/result.hpp"
@@ -38,11 +37,17 @@ struct ConfigNode {
   int64_t integer = 0;
   double number = 0;
   bool flag = false;
-  std::vector<std::pair<std::string, ConfigNode>> members;  ///< table, in the order of the file
-  std::vector<ConfigNode> items;                            ///< array
+  struct Member;
+  std::vector<Member> members;    ///< table, in the order of the file
+  std::vector<ConfigNode> items;  ///< array
 
   /// Null when there is none.
   const ConfigNode* find(std::string_view key) const noexcept;
+};
+
+struct ConfigNode::Member {
+  std::string name;
+  ConfigNode node;
 };
 
 /// Reads TOML; of syntax errors the first.  toml++ stands behind it.
