@@ -22,6 +22,7 @@ struct AggregateOptions {
   std::vector<std::string> reserved_metrics;
   uint64_t series = 1'000'000;
   uint64_t series_per_metric = 100'000;
+  uint64_t bytes = 1 << 30;  ///< of memory for series and contributions, about
   uint64_t gauge_linger_ns = 60 * kSecond;
   uint64_t keep_ended_ns = 3'600 * kSecond;
   uint64_t keep_tombstones_ns = 7 * 86'400 * kSecond;

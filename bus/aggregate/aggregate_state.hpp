@@ -68,6 +68,8 @@ struct AggregateState {
   void update_life(Contributor& contributor, const Now& now);
   void update_lives(const Now& now);
   void retire_and_expire(const Now& now);
+  /// Memory gets scarce: retires those that have been gone longest before their time.
+  void retire_early(uint64_t wall_ns);
   /// Adds its values to the totals of their series and forgets it but for a tombstone.
   void retire(Contributor& contributor, uint64_t wall_ns);
   /// Adds what a contribution has brought to the total of its series, and takes it out of there.

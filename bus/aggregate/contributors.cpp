@@ -44,7 +44,10 @@ std::vector<std::pair<uint64_t, IncarnationId>> Tombstones::oldest_first() const
 
 AggregateState::AggregateState(const AggregateOptions& with, uint64_t hash_key)
     : options(with),
-      families(with.reserved_metrics, with.series, with.series_per_metric, hash_key) {}
+      families(
+          with.reserved_metrics,
+          {.series = with.series, .series_per_metric = with.series_per_metric, .bytes = with.bytes},
+          hash_key) {}
 
 Contributor& AggregateState::contributor(const std::shared_ptr<const Incarnation>& incarnation,
                                          const Now& now) {
@@ -114,6 +117,7 @@ void AggregateState::retire_and_expire(const Now& now) {
       release(contributor);
     }
   }
+  if (families.bytes() > options.bytes / 10 * 9) retire_early(now.wall_ns);
   const uint64_t oldest_ns = now.wall_ns - std::min(now.wall_ns, options.keep_tombstones_ns);
   tombstones.expire(oldest_ns);
   families.expire(oldest_ns);
@@ -128,6 +132,19 @@ void AggregateState::retire_and_expire(const Now& now) {
       targets[series] = nullptr;
       return true;
     });
+  }
+}
+
+void AggregateState::retire_early(uint64_t wall_ns) {
+  std::vector<Contributor*> gone;
+  for (auto& [id, contributor] : contributors) {
+    const bool is_gone = contributor.life == Life::ended || contributor.life == Life::lost;
+    if (is_gone && !contributor.shows_gauges) gone.push_back(&contributor);
+  }
+  std::ranges::sort(gone, {}, &Contributor::since_ns);
+  for (Contributor* contributor : gone) {
+    if (families.bytes() <= options.bytes / 10 * 8) return;
+    retire(*contributor, wall_ns);
   }
 }
 
@@ -155,8 +172,7 @@ void AggregateState::fold_into_retired(Contribution& contribution, uint64_t wall
   } else if (contribution.taking != Taking::gauge) {
     merged.retired += contribution.value - contribution.base;
   }
-  merged.unlink(contribution);
-  if (merged.first == nullptr) families.park(merged, wall_ns);
+  families.unlink(contribution, wall_ns);
 }
 
 }  // namespace insight

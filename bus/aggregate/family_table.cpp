@@ -32,6 +32,24 @@ std::vector<std::string> wanted_names(const Family& family, const std::string& e
   return names;
 }
 
+/// What a histogram's running buckets need; of a series as total, of a contribution as value.
+uint64_t cost_of_buckets(const MergedFamily& family) {
+  return family.kind == Kind::histogram ? 128 + 8 * (family.bounds.size() + 1) : 0;
+}
+
+uint64_t cost_of_contribution(const MergedFamily& family) {
+  return sizeof(Contribution) + 32 + cost_of_buckets(family);
+}
+
+uint64_t cost_of_series(const MergedFamily& family, std::string_view labels) {
+  return sizeof(MergedSeries) + sizeof(std::string) + 64 + labels.size() + cost_of_buckets(family);
+}
+
+uint64_t cost_of_family(const MergedFamily& family) {
+  return sizeof(MergedFamily) + 4 * family.name.size() + family.help.size() +
+         family.publisher.size() + 512 + 48 * family.bounds.size();
+}
+
 }  // namespace
 
 std::vector<std::string> derived_names(const std::string& name, Kind kind) {
@@ -39,26 +57,9 @@ std::vector<std::string> derived_names(const std::string& name, Kind kind) {
   return {name + "_bucket", name + "_sum", name + "_count"};
 }
 
-void MergedSeries::link(Contribution& contribution) noexcept {
-  contribution.merged = this;
-  contribution.previous = last;
-  contribution.next = nullptr;
-  (last != nullptr ? last->next : first) = &contribution;
-  last = &contribution;
-}
-
-void MergedSeries::unlink(Contribution& contribution) noexcept {
-  (contribution.previous != nullptr ? contribution.previous->next : first) = contribution.next;
-  (contribution.next != nullptr ? contribution.next->previous : last) = contribution.previous;
-  contribution.previous = contribution.next = nullptr;
-  contribution.merged = nullptr;
-}
-
-FamilyTable::FamilyTable(const std::vector<std::string>& reserved, uint64_t series_limit,
-                         uint64_t series_per_metric_limit, uint64_t hash_key)
-    : series_limit_(series_limit),
-      series_per_metric_limit_(series_per_metric_limit),
-      hash_key_(hash_key) {
+FamilyTable::FamilyTable(const std::vector<std::string>& reserved, const FamilyLimits& limits,
+                         uint64_t hash_key)
+    : limits_(limits), hash_key_(hash_key) {
   for (const std::string& name : reserved) {
     holders_[name] = nullptr;
     for (const std::string& derived : derived_names(name, Kind::histogram)) {
@@ -112,7 +113,10 @@ MergedFamily* FamilyTable::declare(const Family& family, const Incarnation& publ
   for (std::string& wanted : wanted_names(family, name)) {
     if (holders_.try_emplace(wanted, own).second) own->names.push_back(std::move(wanted));
   }
-  if (own->help.empty()) own->help = family.help;
+  if (own->help.empty()) {
+    own->help = family.help;
+    bytes_ += own->help.size();
+  }
   return own;
 }
 
@@ -126,24 +130,36 @@ MergedFamily* FamilyTable::add(const Family& family, const std::string& name,
   own.publisher = describe(publisher);
   if (own.kind == Kind::histogram) own.bucket_labels = bucket_labels(own.bounds);
   own.series = decltype(own.series)(0, KeyedTextHash{hash_key_});
+  bytes_ += cost_of_family(own);
   return &own;
 }
 
 std::pair<MergedSeries*, bool> FamilyTable::find_or_add(MergedFamily& family, std::string labels) {
   const auto known = family.series.find(labels);
-  if (known != family.series.end() && known->second.dormant_wall_ns == 0) {
-    return {&known->second, false};
+  const bool is_new = known == family.series.end();
+  if (is_new || known->second.first == nullptr) {
+    if (family.live >= limits_.series_per_metric || live_ >= limits_.series)
+      return {nullptr, false};
   }
-  if (family.live >= series_per_metric_limit_ || live_ >= series_limit_) return {nullptr, false};
-  if (known != family.series.end()) return {&known->second, false};
-  // Live data is worth more than the total of somebody who has been gone longest.
-  if (live_ + dormant_.size() >= series_limit_) {
+  uint64_t bytes = cost_of_contribution(family);
+  if (is_new) bytes += cost_of_series(family, labels);
+  if (!is_new) return {bytes_ + bytes <= limits_.bytes ? &known->second : nullptr, false};
+  if (!make_room(family, bytes)) return {nullptr, false};
+  return {add_series(family, std::move(labels)), true};
+}
+
+/// Live data is worth more than the totals of those who have been gone longest.
+bool FamilyTable::make_room(const MergedFamily& family, uint64_t bytes) {
+  const auto is_full = [&] {
+    return bytes_ + bytes > limits_.bytes || live_ + dormant_.size() >= limits_.series;
+  };
+  while (is_full() && !dormant_.empty()) {
     MergedSeries& longest = *dormant_.begin()->second;
     MergedFamily& of = *longest.family;
     erase(longest);
     if (&of != &family) drop_if_empty(of);
   }
-  return {add_series(family, std::move(labels)), true};
+  return !is_full();
 }
 
 MergedSeries* FamilyTable::add_series(MergedFamily& family, std::string labels) {
@@ -153,24 +169,42 @@ MergedSeries* FamilyTable::add_series(MergedFamily& family, std::string labels) 
   at->second.labels = &at->first;
   at->second.position = static_cast<uint32_t>(family.in_order.size());
   family.in_order.push_back(&at->second);
+  bytes_ += cost_of_series(family, at->first);
   return &at->second;
 }
 
-void FamilyTable::wake(MergedSeries& series) {
+void FamilyTable::link(MergedSeries& series, Contribution& contribution) {
   if (series.dormant_wall_ns != 0) {
     dormant_.erase({series.dormant_wall_ns, &series});
     series.dormant_wall_ns = 0;
   }
-  ++series.family->live;
-  ++live_;
+  if (series.first == nullptr) {
+    ++series.family->live;
+    ++live_;
+  }
+  contribution.merged = &series;
+  contribution.previous = series.last;
+  contribution.next = nullptr;
+  (series.last != nullptr ? series.last->next : series.first) = &contribution;
+  series.last = &contribution;
+  bytes_ += cost_of_contribution(*series.family);
 }
 
-void FamilyTable::park(MergedSeries& series, uint64_t wall_ns) {
-  --series.family->live;
-  --live_;
+void FamilyTable::unlink(Contribution& contribution, uint64_t wall_ns) {
+  MergedSeries& series = *contribution.merged;
+  Contribution *const previous = contribution.previous, *const next = contribution.next;
+  (previous != nullptr ? previous->next : series.first) = next;
+  (next != nullptr ? next->previous : series.last) = previous;
+  contribution.previous = contribution.next = nullptr;
+  contribution.merged = nullptr;
+  bytes_ -= cost_of_contribution(*series.family);
   ++generation_;
-  if (series.family->kind == Kind::gauge) {
-    MergedFamily& family = *series.family;
+  if (series.first != nullptr) return;
+
+  MergedFamily& family = *series.family;
+  --family.live;
+  --live_;
+  if (family.kind == Kind::gauge) {
     erase(series);
     drop_if_empty(family);
     return;
@@ -191,6 +225,7 @@ void FamilyTable::expire(uint64_t wall_ns) {
 void FamilyTable::erase(MergedSeries& series) {
   if (series.dormant_wall_ns != 0) dormant_.erase({series.dormant_wall_ns, &series});
   MergedFamily& family = *series.family;
+  bytes_ -= cost_of_series(family, *series.labels);
   family.in_order.back()->position = series.position;
   std::swap(family.in_order[series.position], family.in_order.back());
   family.in_order.pop_back();
@@ -204,7 +239,9 @@ void FamilyTable::drop_if_empty(MergedFamily& family) {
 void FamilyTable::erase(MergedFamily& family) {
   for (auto& [labels, series] : family.series) {
     if (series.dormant_wall_ns != 0) dormant_.erase({series.dormant_wall_ns, &series});
+    bytes_ -= cost_of_series(family, labels);
   }
+  bytes_ -= cost_of_family(family);
   for (const std::string& name : family.names) holders_.erase(name);
   families_.erase(families_.find(family.name));
 }
@@ -221,6 +258,7 @@ MergedFamily& FamilyTable::restore(MergedFamily family) {
   own.series = decltype(own.series)(0, KeyedTextHash{hash_key_});
   if (own.kind == Kind::histogram) own.bucket_labels = bucket_labels(own.bounds);
   for (const std::string& name : own.names) holders_[name] = &own;
+  bytes_ += cost_of_family(own);
   return own;
 }
 

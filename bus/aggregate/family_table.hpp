@@ -32,9 +32,6 @@ struct MergedSeries {
   std::unique_ptr<HistogramTotals> retired_histogram;
   uint64_t dormant_wall_ns = 0;  ///< since when nobody contributes; 0: somebody does
   uint32_t position = 0;         ///< in MergedFamily::in_order
-
-  void link(Contribution& contribution) noexcept;
-  void unlink(Contribution& contribution) noexcept;
 };
 
 /// Label text comes from outside: without a key somebody could aim at one bucket of the table.
@@ -61,12 +58,18 @@ struct MergedFamily {
   std::vector<MergedSeries*> in_order;
 };
 
+struct FamilyLimits {
+  uint64_t series = 0;             ///< that somebody contributes to, and dormant ones
+  uint64_t series_per_metric = 0;  ///< that somebody contributes to
+  uint64_t bytes = 0;              ///< of series and contributions
+};
+
 /// The merged families and series: the first declaration of a name wins.  Value.
 class FamilyTable {
  public:
   /// `reserved`: names that nobody else may use, nor those that are derived from them.
-  FamilyTable(const std::vector<std::string>& reserved, uint64_t series_limit,
-              uint64_t series_per_metric_limit, uint64_t hash_key);
+  FamilyTable(const std::vector<std::string>& reserved, const FamilyLimits& limits,
+              uint64_t hash_key);
 
   /// The family for a declaration; null and `holder` (null: the bus itself) when another kind, or
   /// another family, has one of its names, or when its bounds do not fit (`is_schema`).
@@ -75,14 +78,15 @@ class FamilyTable {
                         const MergedFamily*& holder, bool& is_schema);
 
   /// The series with these labels, and whether it is new; null beyond a limit.  The caller links a
-  /// contribution to it; the first one needs wake().
+  /// contribution to it.
   std::pair<MergedSeries*, bool> find_or_add(MergedFamily& family, std::string labels);
 
-  /// Somebody contributes from now on.
-  void wake(MergedSeries& series);
+  /// Adds a contribution to a series.
+  void link(MergedSeries& series, Contribution& contribution);
 
-  /// Without contributions: a gauge goes; the total of a counter or histogram stays for a while.
-  void park(MergedSeries& series, uint64_t wall_ns);
+  /// Takes a contribution out.  Of the last one's series a gauge goes; the total of a counter or
+  /// histogram stays for a while.
+  void unlink(Contribution& contribution, uint64_t wall_ns);
 
   /// Drops totals that are dormant since before `wall_ns`.
   void expire(uint64_t wall_ns);
@@ -103,7 +107,10 @@ class FamilyTable {
 
   uint64_t dormant() const noexcept { return dormant_.size(); }
 
-  /// Grows when nobody contributes to a series any more: what was refused may be tried again.
+  /// Bytes of memory, about.
+  uint64_t bytes() const noexcept { return bytes_; }
+
+  /// Grows with every unlink(): what was refused may be tried again.
   uint64_t generation() const noexcept { return generation_; }
 
   uint64_t hash_key() const noexcept { return hash_key_; }
@@ -111,17 +118,18 @@ class FamilyTable {
  private:
   MergedFamily* add(const Family& family, const std::string& name, const Incarnation& publisher);
   const MergedFamily* other_holder(const MergedFamily* own, const std::string& name, bool& is_held);
+  bool make_room(const MergedFamily& family, uint64_t bytes);
   MergedSeries* add_series(MergedFamily& family, std::string labels);
   void erase(MergedSeries& series);
   void erase(MergedFamily& family);
 
-  uint64_t series_limit_;
-  uint64_t series_per_metric_limit_;
+  FamilyLimits limits_;
   uint64_t hash_key_;
   std::map<std::string, MergedFamily, std::less<>> families_;
   std::unordered_map<std::string, MergedFamily*> holders_;  ///< by name; null: the bus itself
   std::set<std::pair<uint64_t, MergedSeries*>> dormant_;    ///< longest first
   uint64_t live_ = 0;
+  uint64_t bytes_ = 0;
   uint64_t generation_ = 0;
 };
 

@@ -96,8 +96,7 @@ Target& AggregateState::find_target(const Point& point, Contributor& owner, uint
   contribution.taking = taking;
   contribution.instrument = instrument;
   contribution.owner = &owner;
-  if (merged->first == nullptr) families.wake(*merged);
-  merged->link(contribution);
+  families.link(*merged, contribution);
   if (merged_family->kind == Kind::histogram) {
     contribution.histogram = std::make_unique<HistogramPart>();
     contribution.histogram->value.buckets.resize(merged_family->bounds.size() + 1);

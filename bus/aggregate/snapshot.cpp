@@ -198,7 +198,7 @@ class Loader {
     read.mode = static_cast<GaugeMode>(mode);
 
     // A name that the bus uses itself since it was updated: its series are read and left out.
-    FamilyTable left_out({}, 0, 0, 0);
+    FamilyTable left_out({}, {}, 0);
     FamilyTable& table = state_.families.can_restore(read) ? state_.families : left_out;
     MergedFamily& family = table.restore(std::move(read));
     for (size_t i = 0; i < count && reader_.is_good(); ++i) series(table, family);
@@ -257,8 +257,7 @@ class Loader {
     auto& all = read.owner->contributions;
     const auto [at, is_new] = all.try_emplace(read.instrument, std::move(read));
     if (!is_new) return reader_.fail();
-    if (series.first == nullptr) state_.families.wake(series);
-    series.link(at->second);
+    state_.families.link(series, at->second);
   }
 
   AggregateState& state_;

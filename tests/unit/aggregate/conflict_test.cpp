@@ -174,6 +174,50 @@ TEST_CASE("a new series takes the room of the total that is dormant longest") {
   CHECK(world.value("m1_total") == "10");
 }
 
+TEST_CASE("huge histograms and labels are bounded by their memory") {
+  World world({.bytes = 1 << 20});
+  TestPublisher a = world.publisher(1);
+  const std::vector<double> bounds = [] {
+    std::vector<double> all;
+    for (int i = 0; i < 2'047; ++i) all.push_back(i);
+    return all;
+  }();
+  const std::vector<uint64_t> buckets(2'048, 1);
+  uint64_t huge = 0, longest = 0;
+  for (int i = 0; i < 500; ++i) {
+    const Labels labels{{"i", std::to_string(i)}};
+    huge += dropped(world.apply(BatchBuilder().histogram(a, "h", bounds, buckets, 1, labels)),
+                    Reason::cardinality);
+    const Labels text{{"i", std::string(4'000, 'x') + std::to_string(i)}};
+    longest += dropped(world.apply(BatchBuilder().counter(a, "c", text, 1)), Reason::cardinality);
+  }
+
+  CHECK(huge > 450);
+  CHECK(longest > 350);
+  CHECK(world.aggregate->save(world.now).size() < 2 << 20);
+}
+
+TEST_CASE("when memory gets scarce those gone longest are retired before their time") {
+  World world({.bytes = 1 << 20});
+  uint64_t refused = 0;
+  TestPublisher stays = world.publisher(1'000'000);
+  for (uint64_t i = 1; i <= 400; ++i) {
+    TestPublisher one = world.publisher(i);
+    BatchBuilder batch;
+    batch.counter(stays, "c", {{"i", "0"}}, 1);
+    for (int s = 0; s < 40; ++s) batch.counter(one, "c", {{"i", std::to_string(s)}}, 1);
+    refused += dropped(world.apply(batch), Reason::cardinality);
+    world.set_life(one, Life::lost);
+    world.pass(kSecond);
+  }
+
+  CHECK(refused == 0);
+  CHECK(world.value(R"(c_total{i="0"})") == "401");
+  CHECK(world.value(R"(c_total{i="39"})") == "400");
+  CHECK(world.aggregate->status().incarnations < 300);
+  CHECK(world.aggregate->status().tombstones > 100);
+}
+
 TEST_CASE("refusals are named up to a limit and counted beyond") {
   World world;
   TestPublisher a = world.publisher(1);
