@@ -99,6 +99,7 @@ Json collector_json(const CollectorStats& stats) {
           {"dropped_at_publishers", stats.dropped_at_publishers},
           {"sequence_gaps", stats.gaps},
           {"spans_lost", stats.spans_lost},
+          {"resources_changed", stats.resources_changed},
           {"transport_latency", std::move(latency)},
           {"publishers", by_life(stats.publishers)},
           {"series", stats.series},

@@ -284,6 +284,7 @@ CollectorStats Intake::stats() const {
   stats.dropped_at_publishers = totals.dropped_at_publishers;
   stats.gaps = totals.gaps;
   stats.spans_lost = totals.spans_lost;
+  stats.resources_changed = totals.resources_changed;
   for (size_t i = 0; i < kLatencyMethodCount; ++i) {
     stats.transport_latency[i] = latency_[i].snapshot();
   }

@@ -37,6 +37,8 @@ struct CollectorStats {
       dropped_at_publishers;  ///< sum of `drop.*` of all incarnations ever seen
   uint64_t gaps = 0;
   uint64_t spans_lost = 0;  ///< in transport
+  uint64_t resources_changed =
+      0;  ///< envelopes whose resource was not the first one of their incarnation
   std::array<DurationHistogram::Snapshot, kLatencyMethodCount> transport_latency{};
   std::array<uint64_t, 4> publishers{};  ///< by Life
   uint64_t series = 0;
