@@ -17,6 +17,7 @@
 //
 // At the end of the input it exits normally.  INSIGHT_ENDPOINT and the other variables apply.
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -174,8 +175,17 @@ std::string until_connected(const Instruments& all, double seconds) {
   return "ok";
 }
 
+bool takes_commands(const std::string& command) {
+  return command == "repeat" || command == "threads" || command == "rate" || command == "fork";
+}
+
 std::string run(Instruments& all, const Words& words) {
   const std::string command = words.empty() ? "" : words[0];
+  if (const auto end = std::ranges::find(words, ";");
+      end != words.end() && !takes_commands(command)) {
+    const std::string answer = run(all, Words(words.begin(), end));
+    return answer.starts_with("ok") ? run(all, Words(end + 1, words.end())) : answer;
+  }
   const size_t count = words.size();
   insight::Publisher& publisher = all.publisher;
   if (command == "status") return "ok " + status(all);
