@@ -1,6 +1,5 @@
-/* SPDX-License-Identifier: Apache-2.0 */
-#ifndef INSIGHT_INSIGHT_H
-#define INSIGHT_INSIGHT_H
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
 
 /*
  * Metrics and spans of a program, published to an Insight Bus: the C form of insight.hpp, which
@@ -141,6 +140,4 @@ INSIGHT_C_API const char* insight_version(void);
 
 #ifdef __cplusplus
 }
-#endif
-
 #endif
