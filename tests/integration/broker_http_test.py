@@ -8,6 +8,7 @@ import tomllib
 import pytest
 from bus import PATIENCE, ROOT, promtool_check, wait_until
 from prometheus_client.parser import text_string_to_metric_families
+from broker_life_test import LEAVES_THREADS
 from short_publisher import ShortPublisher, counter, family, gauge, point, span
 
 CATALOGUE = tomllib.loads((pathlib.Path(ROOT) / "compose" / "catalogue.toml").read_text())["metric"]
@@ -121,8 +122,7 @@ def test_an_end_that_no_sink_has_seen_is_not_shown_as_one_after_a_kill(bus):
 
 @pytest.mark.sanitize
 def test_while_a_sink_hangs_an_end_waits_and_metrics_do_not(new_bus):
-    bus = new_bus(extra='\n[sinks.slow]\ntype = "null"\ndelay = "1h"\n').start()
-    bus.write_config(bus.config_path.read_text())
+    bus = new_bus(extra='\n[sinks.slow]\ntype = "null"\ndelay = "1h"\n', env=LEAVES_THREADS).start()
     with ShortPublisher(bus.tcp) as publisher:
         publisher.send_all(met=[counter("jobs_total", 7)])
         publisher.bye()
