@@ -2,7 +2,6 @@
 #include "bus/aggregate/aggregate.hpp"
 
 #include <algorithm>
-#include <span>
 
 #include "bus/aggregate/aggregate_state.hpp"
 #include "bus/base/text.hpp"
@@ -10,12 +9,6 @@
 namespace insight {
 
 namespace {
-
-uint64_t random_key() {
-  uint64_t key = 0;
-  random_bytes(std::as_writable_bytes(std::span(&key, 1)));
-  return key;
-}
 
 Reason reason_of(Taken taken) noexcept {
   switch (taken) {

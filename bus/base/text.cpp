@@ -188,6 +188,12 @@ void random_bytes(std::span<std::byte> out) noexcept {
   }
 }
 
+uint64_t random_key() noexcept {
+  uint64_t key = 0;
+  random_bytes(std::as_writable_bytes(std::span(&key, 1)));
+  return key;
+}
+
 bool parse_size(std::string_view text, uint64_t& bytes) noexcept {
   return parse_quantity(text, kSizes, bytes);
 }

@@ -27,6 +27,8 @@ uint64_t keyed_hash(std::string_view bytes, uint64_t key) noexcept;
 
 /// Fills `out` from the kernel's random source.
 void random_bytes(std::span<std::byte> out) noexcept;
+/// A key for keyed_hash() that nobody outside knows.
+uint64_t random_key() noexcept;
 
 /// "64MiB" <-> 67108864, "1.5s" <-> 1500000000 ns.  Sizes know B, KiB, MiB, GiB; durations ns, us,
 /// ms, s, m, h, d.

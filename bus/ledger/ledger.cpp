@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <limits>
-#include <span>
 
 #include "bus/base/text.hpp"
 #include "bus/wire/limits.hpp"
@@ -17,12 +16,6 @@ constexpr uint64_t kStoppedAfterNs = 5 * kSecond;
 constexpr uint64_t kStepNs = kSecond;
 constexpr size_t kMaxDropReasons = 64;
 constexpr size_t kMaxAccountNameBytes = 64;
-
-uint64_t random_key() {
-  uint64_t key;
-  random_bytes(std::as_writable_bytes(std::span(&key, 1)));
-  return key;
-}
 
 bool is_gone(Life life) { return life == Life::ended || life == Life::lost; }
 

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <array>
-#include <span>
 
 #include "bus/base/text.hpp"
 #include "bus/wire/decoder.hpp"
@@ -14,12 +13,6 @@ namespace {
 
 // Enough to find the worst ten, however many metrics are over a limit.
 constexpr size_t kMaxRefused = 64;
-
-uint64_t random_key() {
-  uint64_t key;
-  random_bytes(std::as_writable_bytes(std::span(&key, 1)));
-  return key;
-}
 
 std::string_view to_string(SeriesLimit limit) noexcept {
   static constexpr std::array<std::string_view, 4> names{"series", "series_per_metric",
