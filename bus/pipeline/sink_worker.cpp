@@ -118,7 +118,6 @@ bool SinkWorker::try_open() {
   if (std::exchange(has_told_failure_, false)) log_.info("sink " + options_.name + ": open");
   is_open_ = true;
   open_failures_ = 0;
-  open_backoff_.reset();
   set_up(true);
   return true;
 }
@@ -174,7 +173,6 @@ void SinkWorker::write_one(size_t signal) {
     }
   }
   attempts.count = 0;
-  attempts.next_ns = 0;
 }
 
 bool SinkWorker::schedule_retry(const Batch& batch, std::string_view error, const Now& now) {

@@ -98,6 +98,24 @@ TEST_CASE("what the batch in flight leaves no room for is dropped by either poli
   CHECK(queue.take() == in_flight);
 }
 
+TEST_CASE("a batch that cannot fit beside the one in flight costs none of those that wait") {
+  SignalQueue queue;
+  SignalQueue::Removed removed;
+  const auto waiting = points(1);
+  queue.offer(points(1), 3 * kOne, WhenFull::drop_oldest, removed);
+  queue.take();
+  queue.offer(waiting, 3 * kOne, WhenFull::drop_oldest, removed);
+
+  const auto large = points(1 + 2 * kOne / sizeof(Point));
+  REQUIRE(large->bytes() > 2 * kOne);
+  REQUIRE(large->bytes() <= 3 * kOne);
+  queue.offer(large, 3 * kOne, WhenFull::drop_oldest, removed);
+
+  CHECK(full(queue) == large->records());
+  queue.finish({}, removed);
+  CHECK(queue.take() == waiting);
+}
+
 TEST_CASE("records lost inside an accepted batch are dropped by their reason, the rest delivered") {
   SignalQueue queue;
   SignalQueue::Removed removed;

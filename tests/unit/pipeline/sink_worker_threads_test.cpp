@@ -97,6 +97,49 @@ TEST_CASE("a checkpoint fails at its deadline when the sink hangs, and others ar
   CHECK(running.worker.snapshot().delivered[0] == 3);
 }
 
+TEST_CASE("a checkpoint does not return for what only an earlier one waited for") {
+  // Who comes first is up to the scheduler: in some of the rounds both wait when the first batch is
+  // written.
+  for (int round = 0; round < 25; ++round) {
+    Backend backend;
+    Gate gate;
+    backend.on_write = [&](const Batch& batch) {
+      if (batch.records() == 2) return test::refuse(Delivery::Outcome::retry);
+      gate.pass();
+      return Delivery{};
+    };
+    Running running(backend);
+    running.worker.offer(points(1));
+    gate.wait_for_visitor();
+
+    bool second = true;
+    {
+      const std::jthread one([&] { (void)running.worker.checkpoint(30s); });
+      for (int i = 0; i < round; ++i) std::this_thread::yield();
+      running.worker.offer(points(2));
+      const std::jthread two([&] { second = running.worker.checkpoint(20ms); });
+      for (int i = 0; i < round; ++i) std::this_thread::yield();
+      gate.open();
+      running.worker.stop(1s);  // ends the first, too, when it came after the second batch
+    }
+
+    CHECK_FALSE(second);
+  }
+}
+
+TEST_CASE("an offer wakes a worker that sleeps") {
+  Backend backend;
+  Running running(backend);
+  const uint64_t start_ns = mono_now_ns();
+
+  for (uint64_t i = 1; i <= 6; ++i) {
+    running.worker.offer(points(1));
+    while (running.worker.snapshot().delivered[0] < i) std::this_thread::yield();
+  }
+
+  CHECK(mono_now_ns() - start_ns < 3 * kSecond);  // by the call of idle() alone it would be 6
+}
+
 TEST_CASE("a checkpoint fails while flush fails") {
   Backend backend;
   backend.on_flush = [] { throw std::runtime_error("disk is gone"); };
@@ -156,6 +199,24 @@ TEST_CASE("stop tries once more at once what waited for its next try") {
   CHECK(running.worker.stop(30s));
 
   CHECK(running.worker.snapshot().delivered[0] == 1);
+}
+
+TEST_CASE("stop tries to open once more at once") {
+  Backend backend;
+  std::atomic<int> opens = 0;
+  backend.on_open = [&] {
+    if (++opens == 1) throw std::runtime_error("closed");
+  };
+  SinkWorkerOptions options;
+  options.retry_initial_ns = 3'600 * kSecond;
+  options.retry_max_ns = 3'600 * kSecond;
+  Running running(backend, options);
+  running.worker.offer(points(2));
+  while (opens == 0) std::this_thread::yield();
+
+  CHECK(running.worker.stop(30s));
+
+  CHECK(running.worker.snapshot().delivered[0] == 2);
 }
 
 TEST_CASE("stop does not wait for a try that would come after its deadline") {
