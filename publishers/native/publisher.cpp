@@ -110,11 +110,12 @@ void Publisher::close(std::chrono::milliseconds deadline) noexcept {
 }
 
 PublisherStatus Publisher::status() const noexcept {
+  if (core_ == nullptr) return {};
   try {
-    if (core_ != nullptr) return core_->status();
+    return core_->status();
   } catch (const std::exception&) {
+    return {};
   }
-  return {};
 }
 
 }  // namespace insight

@@ -302,6 +302,7 @@ Sender::Progress Sender::send_spans(const Now& now) {
     MutexLock lock(core_.process.mutex);
     rings = core_.rings();
   }
+  for (const auto& ring : rings) ring->ring.rewind();  // of a round that failed half way
   for (int round = 0; round < kSpanEnvelopesPerRound; ++round) {
     spans_.clear();
     size_t bytes = 0;
@@ -398,6 +399,7 @@ bool Sender::transmit() {
     case SendResult::failed:
       break;
   }
+  socket_.reset();  // the next round makes another one
   throw std::runtime_error("the socket is of no use");
 }
 

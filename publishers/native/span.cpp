@@ -47,12 +47,19 @@ using native::SpanData;
 
 constexpr size_t kMaxSpanBytes = 64 << 10;
 
+// The longest beginning of at most `limit` bytes that does not end inside of a character.
+std::string_view cut(std::string_view text, size_t limit) {
+  if (text.size() <= limit) return text;
+  size_t end = limit;
+  while (end > 0 && limit - end < 3 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80)
+    --end;
+  return text.substr(0, end);
+}
+
 // As UTF-8 of at most `limit` bytes.
 std::string bounded(std::string_view text, size_t limit) {
-  std::string clean = to_utf8(text.substr(0, limit));
-  if (clean.size() <= limit) return clean;
-  while (limit > 0 && (static_cast<unsigned char>(clean[limit]) & 0xC0) == 0x80) --limit;
-  clean.resize(limit);
+  std::string clean = to_utf8(cut(text, limit));  // which may make it longer
+  clean.resize(cut(clean, limit).size());
   return clean;
 }
 

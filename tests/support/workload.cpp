@@ -43,6 +43,7 @@ bool is_child = false;
 
 // LeakSanitizer asks this before it looks: in a forked child it takes what only the parent's other
 // threads refer to for lost.
+// NOLINTNEXTLINE(bugprone-reserved-identifier,readability-identifier-naming)
 extern "C" int __lsan_is_turned_off() { return is_child ? 1 : 0; }
 
 namespace {

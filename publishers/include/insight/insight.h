@@ -22,6 +22,8 @@
 extern "C" {
 #endif
 
+// NOLINTBEGIN(readability-identifier-naming): as C writes names
+
 #define INSIGHT_C_API __attribute__((visibility("default")))
 
 typedef struct insight_publisher insight_publisher;
@@ -137,6 +139,8 @@ INSIGHT_C_API void insight_get_status(const insight_publisher* publisher, insigh
 INSIGHT_C_API uint64_t insight_dropped(const insight_publisher* publisher, const char* reason);
 
 INSIGHT_C_API const char* insight_version(void);
+
+// NOLINTEND(readability-identifier-naming)
 
 #ifdef __cplusplus
 }

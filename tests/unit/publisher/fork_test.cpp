@@ -21,9 +21,11 @@ bool is_child = false;
 
 // LeakSanitizer asks this before it looks: in a forked child it takes what only the parent's other
 // threads refer to for lost.
+// NOLINTNEXTLINE(bugprone-reserved-identifier,readability-identifier-naming)
 extern "C" int __lsan_is_turned_off() { return is_child ? 1 : 0; }
 
 // ThreadSanitizer refuses threads after a fork unless it is told that this is meant.
+// NOLINTNEXTLINE(bugprone-reserved-identifier,readability-identifier-naming)
 extern "C" const char* __tsan_default_options() { return "die_after_fork=0"; }
 
 namespace insight {

@@ -2,6 +2,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <filesystem>
+#include <fstream>
 #include <limits>
 #include <set>
 #include <string>
@@ -362,6 +364,28 @@ TEST_CASE("what the broker has not read yet when a publisher ends is not lost") 
   REQUIRE(receiver.close_and_hear(publisher));
   CHECK(receiver.one().values["a_total{}"] > 1'000'000);
   CHECK(receiver.one().is_in_order);
+}
+
+TEST_CASE("the flush thread has a name and takes no signal of the application") {
+  Receiver receiver;
+  Publisher publisher(options(receiver));
+  publisher.counter("a_total").add(1);
+  REQUIRE(receiver.until([&] { return receiver.total("a_total{}") == 1; }));
+
+  std::string blocked;
+  for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
+    std::string name;
+    std::ifstream(task.path() / "comm") >> name;
+    if (name != "insight-flush") continue;
+    std::ifstream status(task.path() / "status");
+    for (std::string line; std::getline(status, line);) {
+      if (line.starts_with("SigBlk:")) blocked = line.substr(8);
+    }
+  }
+
+  // All that can be blocked: not SIGKILL and SIGSTOP, nor the two that the C library keeps to
+  // itself.
+  CHECK(blocked == "fffffffe7ffbfeff");
 }
 
 TEST_CASE("beats come when nothing else does") {
