@@ -46,6 +46,9 @@ enum class Life : uint8_t { alive, late, lost, ended };
 
 std::string_view to_string(Life life) noexcept;
 
+/// The gauge by which a publisher says that some work of its goes on.
+inline constexpr std::string_view kProgressMetric = "insight_progress_timestamp_seconds";
+
 /// Hands out the small dense numbers of Series, so that whoever keeps something per series can use
 /// an array.  Thread-safe.  A number is used again only after its incarnation is gone.
 class SeriesIds {
@@ -99,6 +102,9 @@ class Incarnation {
   const Series& add_series(std::shared_ptr<const Family> family,
                            std::span<const std::string_view> label_values);
 
+  /// True when one of the series is of kProgressMetric.  Thread-safe.
+  bool has_progress() const noexcept { return has_progress_.load(std::memory_order_relaxed); }
+
   size_t series_count() const noexcept { return series_.size(); }
 
   /// Bytes of memory held for series.
@@ -108,6 +114,7 @@ class Incarnation {
   std::atomic<uint64_t> every_ns_;
   std::atomic<Life> life_{Life::alive};
   std::atomic<uint64_t> life_since_mono_ns_{0};
+  std::atomic<bool> has_progress_{false};
 
   // The collector's thread only.
   std::shared_ptr<SeriesIds> ids_;

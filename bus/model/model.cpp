@@ -64,6 +64,7 @@ Incarnation::~Incarnation() { ids_->give_back(series_); }
 
 const Series& Incarnation::add_series(std::shared_ptr<const Family> family,
                                       std::span<const std::string_view> label_values) {
+  if (family->name == kProgressMetric) has_progress_.store(true, std::memory_order_relaxed);
   Series series;
   series.id = ids_->take();
   series.incarnation = this;
