@@ -66,7 +66,8 @@ void Broker::open_state_directory() {
     return;
   }
   if (is_locked(path)) {
-    throw std::runtime_error("the state directory: " + lock.error().message +
+    throw std::runtime_error("the state directory " + wanted +
+                             lock.error().message.substr(path.size()) +
                              "; stop it or set another broker.state_dir");
   }
   log_.warn("the state directory cannot be used, so totals are lost with the process: " +
@@ -115,7 +116,14 @@ void Broker::make_collectors() {
 }
 
 void Broker::start() {
-  for (RunningCollector& each : collectors_) each.collector->open();
+  for (RunningCollector& each : collectors_) {
+    try {
+      each.collector->open();
+    } catch (const std::exception& e) {
+      throw std::runtime_error("collector " + std::string(each.collector->name()) + ": " +
+                               e.what() + "; free it or choose another endpoint");
+    }
+  }
   std::vector<SinkWorker*> workers;
   for (const auto& worker : workers_) {
     worker->start();

@@ -8,7 +8,6 @@ namespace insight {
 
 namespace {
 
-constexpr std::string_view kMetric = "insight_progress_timestamp_seconds";
 constexpr size_t kMaxTicks = 10'000;
 
 std::string_view label(const Series& series, std::string_view key) {
@@ -25,19 +24,12 @@ bool is_gone(Life life) { return life == Life::ended || life == Life::lost; }
 
 void ProgressWatch::receive(std::shared_ptr<const Batch> batch) noexcept {
   for (const Segment& segment : batch->segments) {
-    if (batch->signal != Signal::metrics) break;
-    const Family* last = nullptr;
+    if (batch->signal != Signal::metrics || !segment.incarnation->has_progress()) continue;
     for (size_t i = segment.begin; i < segment.end; ++i) {
-      // Points lie together by family, so a name is compared once a family, not once a point.
-      const Family* family = batch->points[i].series->family.get();
-      if (family == last) {
-        if (last->name != kMetric) continue;
-      } else {
-        last = family;
-        if (family->name != kMetric) continue;
-      }
+      const Point& point = batch->points[i];
+      if (point.series->family->name != kProgressMetric) continue;
       try {
-        note(segment, batch->points[i]);
+        note(segment, point);
       } catch (...) {
         break;  // no memory: an age is missing, the batch goes on
       }

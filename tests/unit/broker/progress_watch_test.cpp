@@ -18,13 +18,12 @@ std::shared_ptr<Incarnation> make_incarnation(unsigned char id) {
                                        std::make_shared<SeriesIds>());
 }
 
-const Series& add_series(Incarnation& incarnation, const char* metric, const char* name) {
+const Series& add_series(Incarnation& incarnation, std::string_view metric, std::string_view name) {
   auto family = std::make_shared<Family>();
   family->name = metric;
   family->kind = Kind::gauge;
   family->label_keys = {"name"};
-  const std::string_view value = name;
-  return incarnation.add_series(std::move(family), {&value, 1});
+  return incarnation.add_series(std::move(family), {&name, 1});
 }
 
 struct Told {
@@ -46,8 +45,6 @@ std::shared_ptr<const Batch> make_batch(const std::shared_ptr<Incarnation>& inca
   return batch;
 }
 
-constexpr const char* kMetric = "insight_progress_timestamp_seconds";
-
 }  // namespace
 
 TEST_CASE("the age of a progress is told on the publisher's clock and goes on with the broker's") {
@@ -55,8 +52,8 @@ TEST_CASE("the age of a progress is told on the publisher's clock and goes on wi
   ProgressWatch watch(next);
   const auto incarnation = make_incarnation(1);
   const Series& other = add_series(*incarnation, "x_total", "loop");
-  const Series& loop = add_series(*incarnation, kMetric, "loop");
-  const Series& save = add_series(*incarnation, kMetric, "save");
+  const Series& loop = add_series(*incarnation, kProgressMetric, "loop");
+  const Series& save = add_series(*incarnation, kProgressMetric, "save");
 
   // The publisher's wall clock is far from ours; only the difference to `sent` counts.
   watch.receive(make_batch(incarnation, {{&other, 1}, {&loop, 1'000}, {&save, 995}},
@@ -75,7 +72,7 @@ TEST_CASE("an older progress that comes late does not replace a newer one") {
   Counter next;
   ProgressWatch watch(next);
   const auto incarnation = make_incarnation(1);
-  const Series& loop = add_series(*incarnation, kMetric, "loop");
+  const Series& loop = add_series(*incarnation, kProgressMetric, "loop");
 
   watch.receive(make_batch(incarnation, {{&loop, 100}}, 100 * kSecond, 10 * kSecond));
   watch.receive(make_batch(incarnation, {{&loop, 90}}, 90 * kSecond, 11 * kSecond));
@@ -88,7 +85,7 @@ TEST_CASE("a publisher that ended or was lost has no progress") {
   ProgressWatch watch(next);
   for (const Life life : {Life::ended, Life::lost}) {
     const auto incarnation = make_incarnation(2);
-    const Series& loop = add_series(*incarnation, kMetric, "loop");
+    const Series& loop = add_series(*incarnation, kProgressMetric, "loop");
     watch.receive(make_batch(incarnation, {{&loop, 100}}, 100 * kSecond, 10 * kSecond));
     REQUIRE(watch.ages(11 * kSecond).size() == 1);
 
@@ -103,7 +100,7 @@ TEST_CASE("a value that is no time is left out") {
   Counter next;
   ProgressWatch watch(next);
   const auto incarnation = make_incarnation(1);
-  const Series& loop = add_series(*incarnation, kMetric, "loop");
+  const Series& loop = add_series(*incarnation, kProgressMetric, "loop");
 
   watch.receive(make_batch(incarnation, {{&loop, std::numeric_limits<double>::quiet_NaN()}},
                            kSecond, kSecond));
@@ -117,7 +114,7 @@ TEST_CASE("the number of progresses that are kept is bounded") {
   ProgressWatch watch(next);
   const auto incarnation = make_incarnation(1);
   for (int i = 0; i < 10'050; ++i) {
-    const Series& series = add_series(*incarnation, kMetric, std::to_string(i).c_str());
+    const Series& series = add_series(*incarnation, kProgressMetric, std::to_string(i));
     watch.receive(make_batch(incarnation, {{&series, 1}}, kSecond, kSecond));
   }
 
