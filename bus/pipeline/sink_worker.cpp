@@ -157,7 +157,11 @@ void SinkWorker::write_one(size_t signal) {
   const Now now = options_.clock();
   write_duration_.observe_ns(now.mono_ns - before.mono_ns);
   const bool is_accepted = delivery.outcome == Delivery::Outcome::accepted;
-  set_up(is_accepted);
+  // While a batch of the other signal waits for its next try, one that went through is no sign of
+  // health: on a full disk a few points still fit where a thousand spans do not.
+  const bool others_wait = std::ranges::any_of(
+      attempts_, [&](const Attempts& other) { return &other != &attempts && other.count > 0; });
+  set_up(is_accepted && !others_wait);
   if (delivery.outcome == Delivery::Outcome::retry) {
     if (schedule_retry(*batch, delivery.error, now)) return;
     // The backend is still down: the next batch is tried at once, but the wait after it is not
@@ -167,6 +171,8 @@ void SinkWorker::write_one(size_t signal) {
     attempts.backoff.reset();
     if (is_accepted) {
       finish(*batch, delivery, now);
+      if (!others_wait && std::exchange(has_told_failure_, false))
+        log_.info("sink " + options_.name + ": accepts again");
     } else {
       note_error("rejected " + describe(*batch), delivery.error, now);
       drop_in_flight(signal, Reason::rejected);
@@ -203,8 +209,6 @@ void SinkWorker::finish(const Batch& batch, const Delivery& delivery, const Now&
     // Another host's clock may be ahead of ours.
     delivery_latency_[signal].observe_ns(now.wall_ns > since_ns ? now.wall_ns - since_ns : 0);
   }
-  if (std::exchange(has_told_failure_, false))
-    log_.info("sink " + options_.name + ": accepts again");
   SignalQueue::Removed removed;
   const MutexLock lock(mutex_);
   last_success_wall_ns_ = now.wall_ns;

@@ -20,11 +20,13 @@
 namespace insight::test {
 
 inline std::atomic<uint64_t> allocations{0};
+inline std::atomic<uint64_t> allocated_bytes{0};
 
 }  // namespace insight::test
 
 void* operator new(size_t bytes) {
   insight::test::allocations.fetch_add(1, std::memory_order_relaxed);
+  insight::test::allocated_bytes.fetch_add(bytes, std::memory_order_relaxed);
   if (void* memory = std::malloc(bytes)) return memory;
   throw std::bad_alloc();
 }

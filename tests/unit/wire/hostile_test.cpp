@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <cstdlib>
 #include <cstring>
 #include <memory>
-#include <new>
 #include <random>
 #include <string>
 #include <vector>
@@ -11,29 +9,11 @@
 
 #include "bus/wire/encoder.hpp"
 #include "bus/wire/limits.hpp"
+#include "tests/support/allocations.hpp"
 #include "tests/unit/wire/vectors.hpp"
 
 using namespace insight;
 using namespace insight::wire;
-
-namespace {
-
-// What this program's operator new was asked for.
-size_t allocations = 0;
-size_t allocated_bytes = 0;
-
-}  // namespace
-
-void* operator new(size_t bytes) {
-  ++allocations;
-  allocated_bytes += bytes;
-  if (void* memory = std::malloc(bytes)) return memory;
-  throw std::bad_alloc();
-}
-
-void operator delete(void* memory) noexcept { std::free(memory); }
-
-void operator delete(void* memory, size_t) noexcept { std::free(memory); }
 
 namespace {
 
@@ -122,12 +102,6 @@ std::string envelope_of_spans(size_t spans) {
   return std::string(writer.finish({test::kNow, 1}));
 }
 
-size_t allocations_of(Decoder& decoder, const std::string& message) {
-  const size_t before = allocations;
-  REQUIRE(decoder.decode(message, test::kNow));
-  return allocations - before;
-}
-
 }  // namespace
 
 TEST_CASE("a message cut off at any byte is refused or read, and nothing is read behind its end") {
@@ -192,6 +166,18 @@ TEST_CASE("messages of parts of others and of random bytes are refused or read")
   }
 }
 
+#ifndef INSIGHT_NO_COUNTING
+
+namespace {
+
+size_t allocations_of(Decoder& decoder, const std::string& message) {
+  const uint64_t before = test::allocations;
+  REQUIRE(decoder.decode(message, test::kNow));
+  return test::allocations - before;
+}
+
+}  // namespace
+
 TEST_CASE("a steady stream allocates nothing for a record") {
   Decoder decoder;
   const std::string many = envelope_of(1000);
@@ -226,23 +212,25 @@ TEST_CASE("a writer that is used again allocates nothing") {
   };
   write();
 
-  const size_t before = allocations;
+  const uint64_t before = test::allocations;
   const size_t bytes = write();
 
-  CHECK(allocations == before);
+  CHECK(test::allocations == before);
   CHECK(bytes > 2000);
 }
 
 TEST_CASE("what a message claims takes no memory") {
   for (const test::Vector& vector : test::load_vectors()) {
     Decoder decoder;
-    const size_t before = allocated_bytes;
+    const uint64_t before = test::allocated_bytes;
 
     (void)decoder.decode(vector.message, vector.now);
 
     const size_t limit = 4096 + 256 * std::min(vector.message.size(), kMaxEnvelopeBytes);
-    CHECK_MESSAGE(allocated_bytes - before <= limit, vector.name << ": " << vector.message.size()
-                                                                 << " bytes took "
-                                                                 << allocated_bytes - before);
+    CHECK_MESSAGE(test::allocated_bytes - before <= limit,
+                  vector.name << ": " << vector.message.size() << " bytes took "
+                              << test::allocated_bytes - before);
   }
 }
+
+#endif

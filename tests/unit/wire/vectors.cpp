@@ -8,7 +8,10 @@
 
 #include "bus/base/text.hpp"
 
-namespace insight::wire::test {
+namespace insight::test {
+
+using namespace wire;
+
 namespace {
 
 using Json = nlohmann::json;
@@ -251,4 +254,4 @@ Json observe(Decoder& decoder, std::string_view message, uint64_t now) {
   return out;
 }
 
-}  // namespace insight::wire::test
+}  // namespace insight::test

@@ -11,7 +11,7 @@
 #include "bus/wire/decoder.hpp"
 
 /// The files of bus/wire/vectors, and what the decoder makes of a message in their form.
-namespace insight::wire::test {
+namespace insight::test {
 
 inline constexpr uint64_t kNow = 1'767'225'600'000'000'000;
 
@@ -26,6 +26,6 @@ std::vector<Vector> load_vectors();
 
 /// Reads everything in a message: the envelope, its resource, families, label values, points,
 /// spans.
-nlohmann::json observe(Decoder& decoder, std::string_view message, uint64_t now);
+nlohmann::json observe(wire::Decoder& decoder, std::string_view message, uint64_t now);
 
-}  // namespace insight::wire::test
+}  // namespace insight::test

@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 
+using namespace insight;
 using namespace insight::wire;
 
 TEST_CASE("each vector gives what it says") {
