@@ -24,20 +24,21 @@ inline std::atomic<uint64_t> allocated_bytes{0};
 
 }  // namespace insight::test
 
-void* operator new(size_t bytes) {
+// Not inlined: g++ would see free() take what operator new gave, and call it a mismatch.
+[[gnu::noinline]] void* operator new(size_t bytes) {
   insight::test::allocations.fetch_add(1, std::memory_order_relaxed);
   insight::test::allocated_bytes.fetch_add(bytes, std::memory_order_relaxed);
   if (void* memory = std::malloc(bytes)) return memory;
   throw std::bad_alloc();
 }
 
-void* operator new(size_t bytes, const std::nothrow_t&) noexcept {
+[[gnu::noinline]] void* operator new(size_t bytes, const std::nothrow_t&) noexcept {
   insight::test::allocations.fetch_add(1, std::memory_order_relaxed);
   return std::malloc(bytes);
 }
 
-void operator delete(void* memory) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
 
-void operator delete(void* memory, size_t) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory, size_t) noexcept { std::free(memory); }
 
 #endif
