@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "bus/ledger/ledger.hpp"
 
+#include <algorithm>
 #include <memory>
+#include <random>
 #include <string>
+#include <vector>
 
 #include <doctest/doctest.h>
 
@@ -214,6 +217,53 @@ TEST_CASE("spans that were sent before this broker knew the publisher are not lo
 
   CHECK(book.view(1).spans_lost == 3);
   CHECK(book.view(1).gaps == 1);
+}
+
+TEST_CASE("lost spans and gaps are exact for any order, loss and repetition") {
+  std::mt19937_64 random(4'711);
+  const auto below = [&](uint64_t n) { return random() % n; };
+  uint64_t all_lost = 0, all_gaps = 0;
+  Book book;
+  for (uint64_t publisher = 1; publisher <= 1'000; ++publisher) {
+    struct Sent {
+      uint64_t seq = 0;
+      uint64_t spans = 0;
+      uint64_t sent_before = 0;
+    };
+
+    std::vector<Sent> arriving;
+    uint64_t sent = 0, lost = 0, gaps = 0;
+    const uint64_t length = 2 + below(40), loss = below(40);
+    for (uint64_t seq = 1; seq <= length; ++seq) {
+      const uint64_t spans = below(20);
+      sent += spans;
+      // The first comes, so that all after it is known; the last is the bye.
+      if (seq > 1 && seq < length && below(100) < loss) {
+        lost += spans;
+        ++gaps;
+        continue;
+      }
+      arriving.push_back({seq, spans, sent});
+      if (below(10) == 0) arriving.push_back(arriving.back());
+    }
+    for (size_t i = 1; i + 1 < arriving.size(); ++i) {
+      std::swap(arriving[i], arriving[i + below(std::min<size_t>(6, arriving.size() - i))]);
+    }
+    for (const Sent& one : arriving) {
+      TestEnvelope envelope(publisher, one.seq);
+      envelope.spans(one.spans).account("spans_sent", one.sent_before);
+      if (one.seq == length) envelope.life(LifeEvent::bye);
+      book.receive(envelope, 0);
+    }
+    CHECK(book.view(publisher).spans_lost == lost);
+    all_lost += lost;
+    all_gaps += gaps;
+  }
+
+  book.walk_to(10);
+
+  CHECK(book.ledger.totals().spans_lost == all_lost);
+  CHECK(book.ledger.totals().gaps == all_gaps);
 }
 
 TEST_CASE("drops at publishers are summed over all that ever were and never fall") {
