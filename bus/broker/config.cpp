@@ -323,18 +323,25 @@ class Reader {
   /// A plugin checks its values while it creates, so that is tried here, and nothing is opened.
   void try_create(const SinkPlugin& plugin, const ConfigTable& sink) {
     const size_t before = errors_->all.size();
+    bool has_page = false;
     SinkSettings settings{.log = Logger::none(),
                           .state_directory = {},
                           .resource_labels = config_.resource_labels,
                           .series_limit = config_.limits.series,
                           .series_per_metric_limit = config_.limits.series_per_metric,
                           .reserved_metrics = {},
-                          .add_metrics_page = [](const HttpHandler&) {}};
+                          .add_metrics_page = [&](const HttpHandler&) { has_page = true; }};
     try {
       (void)plugin.create(sink, settings);
     } catch (const std::exception& e) {
       if (errors_->all.size() == before) sink.report("", e.what());
     }
+    if (has_page && !page_owner_.empty()) {
+      sink.report("",
+                  "[sinks." + page_owner_ +
+                      "] is on /metrics already; with two, each series would stand there twice");
+    }
+    if (has_page) page_owner_ = sink.name();
   }
 
   void add_override(const std::string& flag, std::string message) {
@@ -348,6 +355,7 @@ class Reader {
   std::shared_ptr<ConfigErrors> errors_ = std::make_shared<ConfigErrors>();
   Config config_;
   std::vector<Bind> binds_;
+  std::string page_owner_;  // the sink that adds to /metrics
 };
 
 }  // namespace

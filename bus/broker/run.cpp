@@ -9,7 +9,6 @@
 #include <exception>
 #include <thread>
 
-#include <malloc.h>
 #include <unistd.h>
 
 #include "bus/base/text.hpp"
@@ -169,8 +168,6 @@ void stop_broker(Broker& broker, const Signals& signals, const Logger& log, int 
 int run_broker(Config config, LogFormat format) {
   const Signals signals;
   raise_open_file_limit();
-  // Each thread of ours frees what another one allocated; an arena for each would only keep memory.
-  mallopt(M_ARENA_MAX, 2);
   const Logger log(format);
   std::unique_ptr<Broker> broker;
   try {

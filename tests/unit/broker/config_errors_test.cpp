@@ -225,6 +225,14 @@ TEST_CASE("an address that two things bind is told with both") {
   });
 }
 
+TEST_CASE("two sinks that would put the same series on one page are told so") {
+  check_all({
+      {"[sinks.prometheus]\n[sinks.again]\ntype = 'prometheus'" BUS,
+       "2:8: sinks.again: [sinks.prometheus] is on /metrics already; with two, each series would "
+       "stand there twice"},
+  });
+}
+
 TEST_CASE("an environment variable that is not there is told with the way to give a default") {
   check_all({
       {"[broker]\nname = '${INSIGHT_TEST_UNSET}'" BUS,
