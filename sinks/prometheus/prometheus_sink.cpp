@@ -141,7 +141,6 @@ HttpResponse PrometheusSink::page() {
   if (!lock.try_lock_for(kPatience)) return {.status = 503, .body = "the sink is busy\n"};
   if (!is_open_) return response;
   const Now now = read_clocks();
-  aggregate_.step(now);
   response.body = aggregate_.render(now);
   lock.unlock();
 
