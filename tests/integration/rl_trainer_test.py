@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import pytest
 from bus import PATIENCE, ROOT, key, parse_metrics, promtool_check, wait_until
 
 TRAINER = ROOT / "tests/examples/rl_trainer/train.py"
@@ -44,6 +45,7 @@ def jq(bus, program):
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+@pytest.mark.sanitize
 def test_the_numbers_of_a_real_training_run_are_right_everywhere(bus):
     truth = train(bus, "--episodes", "600", "--seed", "1")
 

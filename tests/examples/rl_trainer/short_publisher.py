@@ -80,7 +80,7 @@ class ShortPublisher:
 
     def accounts(self, going=0):
         out = {"spans": self.spans_recorded, "spans_sent": self.spans_sent + going}
-        return out | ({"drop.full": self.spans_dropped} if self.spans_dropped else {})
+        return out | ({"drop.span_buffer": self.spans_dropped} if self.spans_dropped else {})
 
     def close(self):
         """Says bye, and lets ZeroMQ deliver what it took for at most half a second."""
