@@ -63,8 +63,8 @@ struct SinkSnapshot {
   std::string name;
   std::string type;
   bool has_opened = false;  ///< since the start
-  bool is_up = false;       ///< open, and the last write was accepted or there was none
-  std::string last_error;   ///< the newest, also when the sink is up again; empty: never one
+  bool is_up = false;  ///< open, the last write was accepted, and no batch waits for its next try
+  std::string last_error;  ///< the newest, also when the sink is up again; empty: never one
   uint64_t last_error_wall_ns = 0;
   std::array<uint64_t, kSignalCount> received{};  ///< records handed to the worker
   std::array<uint64_t, kSignalCount> delivered{};

@@ -210,6 +210,26 @@ TEST_CASE("after a success the waits are short again") {
   CHECK(bench.now.mono_ns - first_ns <= 2 * kSecond);
 }
 
+TEST_CASE("a sink is not up while a batch of either signal waits for its next try") {
+  Bench bench;
+  bool is_full = true;
+  bench.backend.on_write = [&](const Batch& batch) {
+    return is_full && batch.signal == Signal::spans ? test::refuse(Delivery::Outcome::retry)
+                                                    : Delivery{};
+  };
+  bench.worker->offer(spans(1'000));
+  bench.step();
+  bench.worker->offer(points(1));
+  bench.step();
+
+  CHECK(bench.snapshot().delivered[kMetrics] == 1);
+  CHECK_FALSE(bench.snapshot().is_up);
+  is_full = false;
+  while (bench.snapshot().delivered[kSpans] == 0) bench.move_to(bench.step());
+
+  CHECK(bench.snapshot().is_up);
+}
+
 TEST_CASE("a rejected batch is dropped at once and counted, the next one is tried") {
   Bench bench;
   bool is_first = true;
