@@ -62,46 +62,6 @@ std::vector<std::string> short_messages() {
   return messages;
 }
 
-std::string envelope_of(size_t points) {
-  EnvelopeHead head;
-  head.inc.bytes.fill(1);
-  head.seq = 1;
-  head.t0_ns = 1;
-  const std::string resource = encode_resource({});
-  head.resource = resource;
-  EnvelopeWriter writer;
-  writer.start(head);
-  writer.family(encode_family({.name = "c", .label_keys = {"a", "b", "c", "d"}}));
-  for (size_t i = 0; i < points; ++i) {
-    const std::string text = "value " + std::to_string(i);
-    const std::string_view values[] = {text, "b", "c", "d"};
-    writer.point(encode_labels(values), double(i));
-  }
-  return std::string(writer.finish({test::kNow, 1}));
-}
-
-std::string envelope_of_spans(size_t spans) {
-  EnvelopeHead head;
-  head.inc.bytes.fill(1);
-  head.seq = 1;
-  head.t0_ns = 1;
-  const std::string resource = encode_resource({});
-  head.resource = resource;
-  const Attribute attributes[] = {{"step", int64_t{1}}, {"name", "text"}};
-  const SpanEvent event{1, "event", attributes};
-  Span span;
-  span.trace_id.fill(1), span.span_id.fill(2);
-  span.start_ns = 1, span.end_ns = 2;
-  span.attributes = attributes;
-  span.events = {&event, 1};
-  std::string encoded;
-  encode_span(span, encoded);
-  EnvelopeWriter writer;
-  writer.start(head);
-  for (size_t i = 0; i < spans; ++i) writer.span(encoded);
-  return std::string(writer.finish({test::kNow, 1}));
-}
-
 }  // namespace
 
 TEST_CASE("a message cut off at any byte is refused or read, and nothing is read behind its end") {
@@ -169,6 +129,46 @@ TEST_CASE("messages of parts of others and of random bytes are refused or read")
 #ifndef INSIGHT_NO_COUNTING
 
 namespace {
+
+std::string envelope_of(size_t points) {
+  EnvelopeHead head;
+  head.inc.bytes.fill(1);
+  head.seq = 1;
+  head.t0_ns = 1;
+  const std::string resource = encode_resource({});
+  head.resource = resource;
+  EnvelopeWriter writer;
+  writer.start(head);
+  writer.family(encode_family({.name = "c", .label_keys = {"a", "b", "c", "d"}}));
+  for (size_t i = 0; i < points; ++i) {
+    const std::string text = "value " + std::to_string(i);
+    const std::string_view values[] = {text, "b", "c", "d"};
+    writer.point(encode_labels(values), double(i));
+  }
+  return std::string(writer.finish({test::kNow, 1}));
+}
+
+std::string envelope_of_spans(size_t spans) {
+  EnvelopeHead head;
+  head.inc.bytes.fill(1);
+  head.seq = 1;
+  head.t0_ns = 1;
+  const std::string resource = encode_resource({});
+  head.resource = resource;
+  const Attribute attributes[] = {{"step", int64_t{1}}, {"name", "text"}};
+  const SpanEvent event{1, "event", attributes};
+  Span span;
+  span.trace_id.fill(1), span.span_id.fill(2);
+  span.start_ns = 1, span.end_ns = 2;
+  span.attributes = attributes;
+  span.events = {&event, 1};
+  std::string encoded;
+  encode_span(span, encoded);
+  EnvelopeWriter writer;
+  writer.start(head);
+  for (size_t i = 0; i < spans; ++i) writer.span(encoded);
+  return std::string(writer.finish({test::kNow, 1}));
+}
 
 size_t allocations_of(Decoder& decoder, const std::string& message) {
   const uint64_t before = test::allocations;
