@@ -19,6 +19,7 @@ def values(envelope, name):
 
 
 @pytest.mark.alone
+@pytest.mark.timeout(SECONDS + 300)
 def test_an_outage_costs_one_log_line_and_nothing_old_arrives_after_it(new_bus, resources):
     bus = new_bus()
     endpoint = f"tcp://127.0.0.1:{free_port()}"
