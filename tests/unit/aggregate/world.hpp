@@ -39,11 +39,11 @@ struct TestPublisher {
   const Series& series(Family family, const Labels& labels) {
     std::vector<std::string_view> values;
     std::string key = family.name + '\1' + std::string(to_string(family.kind)) + '\1' + family.help;
-    for (double bound : family.bounds) key += '\1' + std::to_string(bound);
+    for (double bound : family.bounds) key.append(1, '\1').append(std::to_string(bound));
     for (const auto& [name, value] : labels) {
       family.label_keys.push_back(name);
       values.push_back(value);
-      key += '\1' + name + '\1' + value;
+      key.append(1, '\1').append(name).append(1, '\1').append(value);
     }
     const auto [at, is_new] = known.try_emplace(key, nullptr);
     if (is_new) {
