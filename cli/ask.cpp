@@ -29,6 +29,16 @@ Address address_of(const AskOptions& options) {
 
 }  // namespace
 
+std::vector<Argument> ask_arguments(AskOptions& options, std::vector<Argument> more) {
+  more.insert(more.begin(),
+              {{.name = "--http",
+                .value = "HOST:PORT",
+                .does = "where the broker answers (else INSIGHT_HTTP, else 127.0.0.1:9092)",
+                .target = &options.http},
+               {.name = "--json", .does = "JSON instead of text", .target = &options.json}});
+  return more;
+}
+
 std::optional<Answer> ask(const AskOptions& options, const std::string& path, int& exit_code) {
   const Address address = address_of(options);
   Result<Endpoint> endpoint = parse_http_address(address.text);

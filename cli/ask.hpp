@@ -3,12 +3,23 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include <nlohmann/json.hpp>
 
-#include "cli/commands.hpp"
+#include "cli/command.hpp"
+#include "cli/exit_code.hpp"
 
 namespace insight::cli {
+
+/// Where the broker answers, and how the answer is shown.
+struct AskOptions {
+  std::string http;  ///< empty: INSIGHT_HTTP, else 127.0.0.1:9092
+  bool json = false;
+};
+
+/// `--http` and `--json`, followed by `more`.
+std::vector<Argument> ask_arguments(AskOptions& options, std::vector<Argument> more = {});
 
 /// What the broker answered.
 struct Answer {

@@ -1,12 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cstdio>
+#include <memory>
+#include <string>
 
+#include "bus/broker/config.hpp"
+#include "bus/pipeline/sink_plugin.hpp"
 #include "cli/commands.hpp"
+#include "cli/exit_code.hpp"
 
 namespace insight::cli {
 
-int config_check(const std::string& file, Plugins plugins, Terminal& out) {
-  const auto config = load_config(file, plugins);
+namespace {
+
+int config_check(const std::string& file, Terminal& out) {
+  const auto config = load_config(file, sink_plugins());
   if (!config) {
     for (const ConfigError& error : config.error()) {
       (void)std::fprintf(stderr, "%s\n", printable(error.text()).c_str());
@@ -25,6 +32,25 @@ int config_check(const std::string& file, Plugins plugins, Terminal& out) {
     out.line("  sink " + sink.worker.name + "  " + std::string(sink.plugin->name));
   }
   return kDone;
+}
+
+}  // namespace
+
+Command config_command() {
+  const auto file = std::make_shared<std::string>();
+  Command check{.name = "check",
+                .does = "Says everything that is wrong with a file, with line and column",
+                .examples = {"insightctl config check bus.toml"},
+                .arguments = {{.name = "file",
+                               .value = "FILE",
+                               .does = "TOML file",
+                               .target = file.get(),
+                               .is_required = true}},
+                .run = [file](Terminal& out) { return config_check(*file, out); }};
+  return {.name = "config",
+          .does = "Configuration files",
+          .examples = {"insightctl config check bus.toml"},
+          .commands = {std::move(check)}};
 }
 
 }  // namespace insight::cli

@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <memory>
+#include <string>
+
 #include <nlohmann/json.hpp>
 
 #include "bus/base/clock.hpp"
@@ -11,6 +14,12 @@ namespace insight::cli {
 namespace {
 
 using nlohmann::json;
+
+struct PublishersOptions {
+  AskOptions ask;
+  std::string state;  // empty: all
+  uint64_t limit = 100;
+};
 
 std::string cell(const json& publisher, const char* key) {
   const json& value = publisher.at(key);
@@ -64,8 +73,6 @@ void show(const json& body, Terminal& out) {
   }
 }
 
-}  // namespace
-
 int publishers(const PublishersOptions& options, Terminal& out) {
   std::string path = "/api/v1/publishers?limit=" + std::to_string(options.limit);
   if (!options.state.empty()) path += "&state=" + options.state;
@@ -78,6 +85,25 @@ int publishers(const PublishersOptions& options, Terminal& out) {
     show(answer->json, out);
   }
   return kDone;
+}
+
+}  // namespace
+
+Command publishers_command() {
+  const auto options = std::make_shared<PublishersOptions>();
+  return {.name = "publishers",
+          .does = "Who sends",
+          .examples = {"insightctl publishers --state alive"},
+          .arguments = ask_arguments(options->ask, {{.name = "--state",
+                                                     .value = "STATE",
+                                                     .does = "only those in this state",
+                                                     .target = &options->state,
+                                                     .choices = {"alive", "late", "lost", "ended"}},
+                                                    {.name = "--limit",
+                                                     .value = "N",
+                                                     .does = "at most so many (100)",
+                                                     .target = &options->limit}}),
+          .run = [options](Terminal& out) { return publishers(*options, out); }};
 }
 
 }  // namespace insight::cli

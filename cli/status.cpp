@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <memory>
+#include <string>
+
 #include <nlohmann/json.hpp>
 
 #include "bus/base/clock.hpp"
@@ -204,8 +207,6 @@ void show_series(const json& series, Terminal& out) {
   }
 }
 
-}  // namespace
-
 int status(const AskOptions& options, Terminal& out) {
   int exit_code = kDone;
   const std::optional<Answer> answer = ask(options, "/api/v1/status", exit_code);
@@ -221,6 +222,19 @@ int status(const AskOptions& options, Terminal& out) {
     show_series(member(status, "series"), out);
   }
   return text(status, "health") == "healthy" ? kDone : kProblem;
+}
+
+}  // namespace
+
+Command status_command() {
+  const auto options = std::make_shared<AskOptions>();
+  return {.name = "status",
+          .does =
+              "One screen: collectors, sinks, publishers, limits. 0 healthy, 1 degraded, "
+              "3 no broker",
+          .examples = {"insightctl status"},
+          .arguments = ask_arguments(*options),
+          .run = [options](Terminal& out) { return status(*options, out); }};
 }
 
 }  // namespace insight::cli

@@ -171,4 +171,8 @@ void Table::print(Terminal& out) const {
   }
 }
 
+void complain(const std::string& sentence) {
+  (void)std::fprintf(stderr, "insightctl: %s\n", printable(sentence).c_str());
+}
+
 }  // namespace insight::cli

@@ -41,6 +41,9 @@ class Terminal {
   std::string text_;
 };
 
+/// Writes "insightctl: <sentence>" to standard error.
+void complain(const std::string& sentence);
+
 /// Text of strangers without bytes that steer a terminal.
 std::string printable(std::string_view text);
 

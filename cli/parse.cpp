@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <charconv>
+#include <cstdio>
+#include <memory>
+#include <string_view>
+#include <system_error>
+
+#include <CLI/CLI.hpp>
+
+#include "bus/base/text.hpp"
+#include "cli/command.hpp"
+#include "cli/exit_code.hpp"
+
+namespace insight::cli {
+
+namespace {
+
+/// Help with examples first; a command keeps them in its footer.
+class ExamplesFirst final : public CLI::Formatter {
+ public:
+  std::string make_description(const CLI::App* app) const override {
+    return app->get_footer() + "\n\n" + CLI::Formatter::make_description(app);
+  }
+
+  std::string make_footer(const CLI::App*) const override { return {}; }
+};
+
+std::string did_you_mean(std::string_view word, const std::vector<std::string>& known) {
+  const std::vector<std::string_view> views(known.begin(), known.end());
+  const std::string_view near = nearest(word, views);
+  return near.empty() ? "" : ", did you mean \"" + std::string(near) + "\"?";
+}
+
+bool parse_number(std::string_view text, auto& number) {
+  const char* end = text.data() + text.size();
+  const auto [rest, error] = std::from_chars(text.data(), end, number);
+  return error == std::errc() && rest == end;
+}
+
+bool parse_number(std::string_view text, std::chrono::nanoseconds& duration) {
+  uint64_t ns = 0;
+  if (!parse_duration(text, ns)) return false;
+  duration = std::chrono::nanoseconds(ns);
+  return true;
+}
+
+template <typename Value>
+CLI::Option* add_number(CLI::App& app, const Argument& argument, Value* target, const char* form) {
+  return app.add_option_function<std::string>(
+      argument.name,
+      [target, form, name = argument.name](const std::string& text) {
+        if (parse_number(text, *target)) return;
+        throw CLI::ValidationError(name, "\"" + text + "\": expected " + form);
+      },
+      argument.does);
+}
+
+CLI::Option* add_option(CLI::App& app, const Argument& argument, uint64_t* target) {
+  return add_number(app, argument, target, "a whole number of at least 0");
+}
+
+CLI::Option* add_option(CLI::App& app, const Argument& argument, double* target) {
+  return add_number(app, argument, target, "a number");
+}
+
+CLI::Option* add_option(CLI::App& app, const Argument& argument, std::chrono::nanoseconds* target) {
+  return add_number(app, argument, target, "a duration like \"30s\"");
+}
+
+CLI::Option* add_option(CLI::App& app, const Argument& argument, bool* target) {
+  return app.add_flag(argument.name, *target, argument.does);
+}
+
+CLI::Option* add_option(CLI::App& app, const Argument& argument, auto* target) {
+  return app.add_option(argument.name, *target, argument.does);
+}
+
+CLI::Option* add_option(CLI::App& app, const Argument& argument, std::vector<std::string>* target) {
+  CLI::Option* option = app.add_option(argument.name, *target, argument.does);
+  // One value each time: else an option would also take the words that follow it.
+  if (!option_names(argument).empty()) option->expected(1)->take_all();
+  return option;
+}
+
+CLI::Validator one_of(const std::vector<std::string>& choices) {
+  std::string all;
+  for (const std::string& choice : choices) all += (all.empty() ? "" : "|") + choice;
+  return {[choices, all](const std::string& word) -> std::string {
+            if (std::ranges::find(choices, word) != choices.end()) return {};
+            return "\"" + word + "\": expected " + all + did_you_mean(word, choices);
+          },
+          all};
+}
+
+void add(CLI::App& app, const Command& command) {
+  for (const Argument& argument : command.arguments) {
+    CLI::Option* option = std::visit(
+        [&](auto* target) { return add_option(app, argument, target); }, argument.target);
+    if (argument.is_required) option->required();
+    if (!argument.choices.empty()) option->check(one_of(argument.choices));
+    if (!argument.value.empty()) option->type_name(argument.value);
+  }
+  std::string examples;
+  for (const std::string& example : command.examples) {
+    examples += (examples.empty() ? "" : "\n") + example;
+  }
+  app.footer(examples);
+  if (!command.run) app.require_subcommand(1);
+  for (const Command& each : command.commands) {
+    add(*app.add_subcommand(each.name, each.does), each);
+  }
+}
+
+/// The command that was parsed, and its words.
+struct Parsed {
+  const Command* command;
+  const CLI::App* app;
+  std::string words;
+};
+
+Parsed parsed(const Command& root, const CLI::App& app) {
+  Parsed out{&root, &app, root.name};
+  while (!out.app->get_subcommands().empty()) {
+    out.app = out.app->get_subcommands().front();
+    out.words += " " + out.app->get_name();
+    for (const Command& each : out.command->commands) {
+      if (each.name == out.app->get_name()) {
+        out.command = &each;
+        break;
+      }
+    }
+  }
+  return out;
+}
+
+std::string what_is_wrong(const Parsed& at, const CLI::ParseError& error) {
+  const std::vector<std::string> rest = at.app->remaining();
+  std::vector<std::string> known;
+  if (rest.empty()) {
+    if (at.command->run) return error.what();
+    std::string names;
+    for (const Command& each : at.command->commands) {
+      names += (names.empty() ? "" : ", ") + each.name;
+    }
+    return "a command must follow: " + names;
+  }
+  const std::string& word = rest.front();
+  if (word.starts_with('-')) {
+    for (const Argument& argument : at.command->arguments) {
+      for (std::string& name : option_names(argument)) known.push_back(std::move(name));
+    }
+    known.emplace_back("--help");
+    return "there is no option \"" + word + "\"" + did_you_mean(word, known);
+  }
+  if (at.command->commands.empty()) return "\"" + word + "\" is one word too many";
+  for (const Command& each : at.command->commands) known.push_back(each.name);
+  return "there is no command \"" + word + "\"" + did_you_mean(word, known);
+}
+
+}  // namespace
+
+std::vector<std::string> option_names(const Argument& argument) {
+  std::vector<std::string> names;
+  if (!argument.name.starts_with('-')) return names;
+  for (size_t from = 0; from < argument.name.size();) {
+    const size_t to = std::min(argument.name.find(',', from), argument.name.size());
+    names.push_back(argument.name.substr(from, to - from));
+    from = to + 1;
+  }
+  return names;
+}
+
+int run_command_line(const Command& root, int argc, char** argv, Terminal& out) {
+  CLI::App app(root.does, root.name);
+  app.formatter(std::make_shared<ExamplesFirst>());
+  add(app, root);
+  if (argc == 1) {
+    (void)std::fputs(app.help().c_str(), stderr);
+    return kWrongUse;
+  }
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) return app.exit(error);
+    const Parsed at = parsed(root, app);
+    const std::string wrong = what_is_wrong(at, error);
+    complain(wrong + (wrong.ends_with('?') ? " See " : "; see ") + at.words + " --help");
+    return kWrongUse;
+  }
+  return parsed(root, app).command->run(out);
+}
+
+}  // namespace insight::cli
