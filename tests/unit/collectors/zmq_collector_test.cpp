@@ -142,9 +142,11 @@ TEST_CASE("points come in over tcp, IPv6 and ipc at once") {
   for (const std::string& where : running.bound) {
     Sender sender(++n, where);
     for (int i = 0; i < 100; ++i) REQUIRE(sender.send_point(i));
+    // libzmq 4.3.4 drops what an ipc peer has sent when it closes while the receiver's queue is
+    // full.
+    CHECK(until([&] { return running.points() == 100 * n; }));
   }
 
-  CHECK(until([&] { return running.points() == 300; }));
   const CollectorStats stats = running.collector.stats();
   CHECK(stats.type == "zmq");
   CHECK(stats.is_open);
