@@ -41,7 +41,7 @@ THIRD_PARTIES = {
     r"microhttpd|curl/": "bus/http/",
     r"spdlog/|fmt/": "bus/base/",
     r"prometheus/": "bus/metrics/",
-    r"CLI/": "cli/main.cpp",
+    r"CLI/": "cli/parse.cpp",
     r"doctest/": "tests/",
 }
 
