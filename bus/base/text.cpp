@@ -163,6 +163,27 @@ std::string_view nearest(std::string_view word, std::span<const std::string_view
   return best;
 }
 
+bool matches_glob(std::string_view pattern, std::string_view text) noexcept {
+  // Only the last '*' is ever tried again, so the time is bounded by the product of both lengths.
+  size_t p = 0, t = 0, star = std::string_view::npos, star_text = 0;
+  while (t < text.size()) {
+    if (p < pattern.size() && pattern[p] == '*') {
+      star = p++;
+      star_text = t;
+    } else if (p < pattern.size() && (pattern[p] == '?' || pattern[p] == text[t])) {
+      ++p;
+      ++t;
+    } else if (star != std::string_view::npos) {
+      p = star + 1;
+      t = ++star_text;
+    } else {
+      return false;
+    }
+  }
+  while (p < pattern.size() && pattern[p] == '*') ++p;
+  return p == pattern.size();
+}
+
 uint64_t keyed_hash(std::string_view bytes, uint64_t key) noexcept {
   // wyhash's shape: two words a round, mixed by a 128-bit product with the key inside.
   constexpr uint64_t p0 = 0xa0761d6478bd642f, p1 = 0xe7037ed1a0b428db, p2 = 0x8ebc6af09c88c6e3;

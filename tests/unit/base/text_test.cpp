@@ -55,6 +55,21 @@ TEST_CASE("the keyed hash depends on every byte, the length and the key") {
   CHECK(seen.size() == 70 * 2 + 69 * 70 / 2);
 }
 
+TEST_CASE("a glob describes all of a text") {
+  for (std::string_view text : {"rl_step_total", "rl_", "rl_step"})
+    CHECK(matches_glob("rl_*", text));
+  CHECK(matches_glob("*", ""));
+  CHECK(matches_glob("", ""));
+  CHECK(matches_glob("a?c", "abc"));
+  CHECK(matches_glob("*step*total", "rl_step_step_total"));
+  CHECK(matches_glob("[x]", "[x]"));
+  CHECK_FALSE(matches_glob("rl_*", "xrl_step"));
+  CHECK_FALSE(matches_glob("rl", "rl_step"));
+  CHECK_FALSE(matches_glob("a?c", "ac"));
+  CHECK_FALSE(matches_glob("*total", "rl_totals"));
+  CHECK_FALSE(matches_glob("?", ""));
+}
+
 TEST_CASE("sizes and durations are read with their unit and written back") {
   uint64_t value = 0;
   CHECK(parse_size("64MiB", value));
