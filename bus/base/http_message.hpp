@@ -2,9 +2,12 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <string>
 
 namespace insight {
+
+class HttpStream;
 
 struct HttpRequest {
   std::string method;
@@ -19,6 +22,8 @@ struct HttpResponse {
   int status = 200;
   std::string content_type = "text/plain; charset=utf-8";
   std::string body;
+  /// Not null: the body goes on with what is written here, chunk by chunk, and `body` is not used.
+  std::shared_ptr<HttpStream> stream{};
 };
 
 /// Answers a request.  Called from the http thread.

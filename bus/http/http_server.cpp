@@ -7,11 +7,14 @@
 #include <exception>
 #include <map>
 #include <stdexcept>
+#include <vector>
 
 #include <arpa/inet.h>
 #include <microhttpd.h>
 
 #include "bus/base/clock.hpp"
+#include "bus/base/mutex.hpp"
+#include "bus/http/http_stream.hpp"
 #include "bus/http/listen_socket.hpp"
 
 namespace insight {
@@ -55,6 +58,28 @@ ssize_t read_body(void* context, uint64_t position, char* out, size_t size) {
 }
 
 void free_body(void* context) { delete static_cast<Outgoing*>(context); }
+
+struct Streaming {
+  std::shared_ptr<HttpStream> stream;
+};
+
+ssize_t read_stream(void* context, uint64_t, char* out, size_t size) {
+  const ssize_t n = static_cast<const Streaming*>(context)->stream->take(out, size);
+  if (n == HttpStream::kEnd) return MHD_CONTENT_READER_END_OF_STREAM;
+  return n == HttpStream::kCut ? MHD_CONTENT_READER_END_WITH_ERROR : n;
+}
+
+void free_stream(void* context) {
+  const std::unique_ptr<Streaming> streaming(static_cast<Streaming*>(context));
+  streaming->stream->detach();
+}
+
+void add_headers(MHD_Response* raw, const std::string& content_type) {
+  MHD_add_response_header(raw, "Content-Type", content_type.c_str());
+  // What is served changes with every second.
+  MHD_add_response_header(raw, "Cache-Control", "no-store");
+  MHD_add_response_header(raw, "X-Content-Type-Options", "nosniff");
+}
 
 void* on_uri(void*, const char* uri, MHD_Connection*) {
   try {
@@ -125,6 +150,47 @@ struct HttpServer::Impl {
   uint16_t port = 0;
   std::atomic<size_t> bytes_on_their_way{0};
 
+  Mutex streams_mutex;
+  std::vector<std::weak_ptr<HttpStream>> streams INSIGHT_GUARDED_BY(streams_mutex);
+  bool is_stopping INSIGHT_GUARDED_BY(streams_mutex) = false;
+
+  /// False when the server stops.
+  bool keep(const std::shared_ptr<HttpStream>& stream) {
+    const MutexLock lock(streams_mutex);
+    std::erase_if(streams, [](const auto& each) { return each.expired(); });
+    if (!is_stopping) streams.push_back(stream);
+    return !is_stopping;
+  }
+
+  /// libmicrohttpd ends only when no connection is suspended.
+  void cut_streams() {
+    const MutexLock lock(streams_mutex);
+    is_stopping = true;
+    for (const auto& each : streams) {
+      if (const auto stream = each.lock()) stream->cut();
+    }
+  }
+
+  MHD_Result send_stream(MHD_Connection* connection, const HttpResponse& response) {
+    if (!keep(response.stream)) {
+      response.stream->detach();
+      return MHD_NO;
+    }
+    auto streaming = std::make_unique<Streaming>(Streaming{response.stream});
+    response.stream->attach([connection] { MHD_suspend_connection(connection); },
+                            [connection] { MHD_resume_connection(connection); });
+    MHD_Response* raw = MHD_create_response_from_callback(
+        MHD_SIZE_UNKNOWN, kBlockBytes, read_stream, streaming.get(), free_stream);
+    if (raw == nullptr) {
+      response.stream->detach();
+      return MHD_NO;
+    }
+    (void)streaming.release();
+    const std::unique_ptr<MHD_Response, void (*)(MHD_Response*)> owned(raw, MHD_destroy_response);
+    add_headers(raw, response.content_type);
+    return MHD_queue_response(connection, static_cast<unsigned>(response.status), raw);
+  }
+
   MHD_Result send(MHD_Connection* connection, HttpResponse response, const std::string& allow) {
     if (bytes_on_their_way.load() + response.body.size() > limits.response_bytes) {
       response = {503, "text/plain; charset=utf-8",
@@ -140,10 +206,7 @@ struct HttpServer::Impl {
     if (raw == nullptr) return MHD_NO;
     outgoing.release();
     const std::unique_ptr<MHD_Response, void (*)(MHD_Response*)> owned(raw, MHD_destroy_response);
-    MHD_add_response_header(raw, "Content-Type", response.content_type.c_str());
-    // What is served changes with every second.
-    MHD_add_response_header(raw, "Cache-Control", "no-store");
-    MHD_add_response_header(raw, "X-Content-Type-Options", "nosniff");
+    add_headers(raw, response.content_type);
     if (!allow.empty()) MHD_add_response_header(raw, "Allow", allow.c_str());
     return MHD_queue_response(connection, static_cast<unsigned>(response.status), raw);
   }
@@ -159,6 +222,7 @@ struct HttpServer::Impl {
     request.is_loopback = is_loopback_client(connection);
     std::string allow;
     HttpResponse response = routes.answer(request, allow);
+    if (response.stream) return send_stream(connection, response);
     return send(connection, std::move(response), allow);
   }
 
@@ -202,12 +266,12 @@ void HttpServer::start(const Endpoint& address) {
   const auto silence = static_cast<unsigned>(impl_->limits.silence.count());
   // The socket is listening already, so libmicrohttpd needs no port.
   impl_->daemon = MHD_start_daemon(
-      MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_ITC, 0, nullptr, nullptr, &Impl::on_request,
-      impl_.get(), MHD_OPTION_LISTEN_SOCKET, static_cast<MHD_socket>(socket.fd.get()),
-      MHD_OPTION_CONNECTION_LIMIT, impl_->limits.connections, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-      impl_->limits.connection_bytes, MHD_OPTION_CONNECTION_TIMEOUT, silence,
-      MHD_OPTION_URI_LOG_CALLBACK, &on_uri, nullptr, MHD_OPTION_NOTIFY_COMPLETED, &on_completed,
-      nullptr, MHD_OPTION_END);
+      MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME, 0, nullptr, nullptr,
+      &Impl::on_request, impl_.get(), MHD_OPTION_LISTEN_SOCKET,
+      static_cast<MHD_socket>(socket.fd.get()), MHD_OPTION_CONNECTION_LIMIT,
+      impl_->limits.connections, MHD_OPTION_CONNECTION_MEMORY_LIMIT, impl_->limits.connection_bytes,
+      MHD_OPTION_CONNECTION_TIMEOUT, silence, MHD_OPTION_URI_LOG_CALLBACK, &on_uri, nullptr,
+      MHD_OPTION_NOTIFY_COMPLETED, &on_completed, nullptr, MHD_OPTION_END);
   if (impl_->daemon == nullptr) {
     throw std::runtime_error("cannot start the HTTP server on " + address.text().substr(6) +
                              ": no thread or descriptor left; raise the limits of the process");
@@ -220,6 +284,7 @@ uint16_t HttpServer::port() const noexcept { return impl_->port; }
 
 void HttpServer::stop() noexcept {
   if (impl_->daemon == nullptr) return;
+  impl_->cut_streams();
   MHD_stop_daemon(impl_->daemon);
   impl_->daemon = nullptr;
 }

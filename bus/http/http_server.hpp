@@ -24,6 +24,9 @@ struct HttpLimits {
 /// The one HTTP server, with its one thread `http`.  IPv4 and IPv6; limits of connections, memory
 /// and time; a slow or silent client costs nobody else.  libmicrohttpd stands behind it.
 ///
+/// An answer with a `stream` is sent as it is written, has no deadline, and is cut off by stop(),
+/// or when its client takes nothing for the time of `silence`.
+///
 /// GET routes answer HEAD too; an unknown path is 404, an unknown method 405, a handler that throws
 /// 500.
 class HttpServer {
