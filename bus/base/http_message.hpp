@@ -24,6 +24,7 @@ struct HttpResponse {
   std::string body;
   /// Not null: the body goes on with what is written here, chunk by chunk, and `body` is not used.
   std::shared_ptr<HttpStream> stream{};
+  std::string vary{};  ///< request headers that decide what is answered, besides Accept-Encoding
 };
 
 /// Answers a request.  Called from the http thread.

@@ -6,22 +6,30 @@
 #include <cstring>
 #include <exception>
 #include <map>
+#include <optional>
 #include <stdexcept>
+#include <utility>
 #include <vector>
 
 #include <arpa/inet.h>
 #include <microhttpd.h>
+#include <strings.h>
 
 #include "bus/base/clock.hpp"
 #include "bus/base/mutex.hpp"
+#include "bus/http/gzip.hpp"
 #include "bus/http/http_stream.hpp"
 #include "bus/http/listen_socket.hpp"
+#include "bus/http/negotiate.hpp"
 
 namespace insight {
 
 namespace {
 
 constexpr size_t kBlockBytes = 64 << 10;
+
+/// What fits into one packet gains nothing by being smaller.
+constexpr size_t kLeastGzipBytes = 1'400;
 
 /// One request from its first line to its answer.
 struct Exchange {
@@ -32,25 +40,33 @@ struct Exchange {
 
 /// An answer on its way; libmicrohttpd owns it until the last byte is sent or the client is gone.
 struct Outgoing {
-  Outgoing(std::string text, uint64_t deadline, std::atomic<size_t>& total)
+  Outgoing(std::string text, bool as_gzip, uint64_t deadline, std::atomic<size_t>& total)
       : body(std::move(text)), deadline_mono_ns(deadline), bytes_on_their_way(total) {
-    bytes_on_their_way += body.size();
+    if (as_gzip) gzip.emplace(body);
+    bytes = body.size() + (as_gzip ? GzipReader::kBytes : 0);
+    bytes_on_their_way += bytes;
   }
 
-  ~Outgoing() { bytes_on_their_way -= body.size(); }
+  ~Outgoing() { bytes_on_their_way -= bytes; }
 
   Outgoing(const Outgoing&) = delete;
   Outgoing& operator=(const Outgoing&) = delete;
 
   std::string body;
+  std::optional<GzipReader> gzip;
   uint64_t deadline_mono_ns;
   std::atomic<size_t>& bytes_on_their_way;
+  size_t bytes = 0;
 };
 
 ssize_t read_body(void* context, uint64_t position, char* out, size_t size) {
-  const auto& outgoing = *static_cast<const Outgoing*>(context);
+  auto& outgoing = *static_cast<Outgoing*>(context);
   // A client that takes one byte now and then is never silent, so silence alone does not end it.
   if (mono_now_ns() > outgoing.deadline_mono_ns) return MHD_CONTENT_READER_END_WITH_ERROR;
+  if (outgoing.gzip) {
+    const size_t n = outgoing.gzip->read({out, size});
+    return n > 0 ? static_cast<ssize_t>(n) : MHD_CONTENT_READER_END_OF_STREAM;
+  }
   if (position >= outgoing.body.size()) return MHD_CONTENT_READER_END_OF_STREAM;
   const size_t n = std::min(size, outgoing.body.size() - static_cast<size_t>(position));
   std::memcpy(out, outgoing.body.data() + position, n);
@@ -74,11 +90,13 @@ void free_stream(void* context) {
   streaming->stream->detach();
 }
 
-void add_headers(MHD_Response* raw, const std::string& content_type) {
+void add_headers(MHD_Response* raw, const std::string& content_type, std::string vary) {
   MHD_add_response_header(raw, "Content-Type", content_type.c_str());
   // What is served changes with every second.
   MHD_add_response_header(raw, "Cache-Control", "no-store");
   MHD_add_response_header(raw, "X-Content-Type-Options", "nosniff");
+  vary += vary.empty() ? "Accept-Encoding" : ", Accept-Encoding";
+  MHD_add_response_header(raw, "Vary", vary.c_str());
 }
 
 void* on_uri(void*, const char* uri, MHD_Connection*) {
@@ -94,9 +112,23 @@ void on_completed(void*, MHD_Connection*, void** context, MHD_RequestTermination
   *context = nullptr;
 }
 
+/// All values of a header: it may stand in several lines.
 std::string header(MHD_Connection* connection, const char* name) {
-  const char* value = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, name);
-  return value != nullptr ? value : "";
+  std::pair<const char*, std::string> found{name, {}};
+  const auto add = [](void* context, MHD_ValueKind, const char* key, const char* value) {
+    auto& [wanted, out] = *static_cast<decltype(found)*>(context);
+    if (value != nullptr && strcasecmp(key, wanted) == 0) {
+      try {
+        if (!out.empty()) out += ',';
+        out += value;
+      } catch (...) {
+        return MHD_NO;
+      }
+    }
+    return MHD_YES;
+  };
+  MHD_get_connection_values(connection, MHD_HEADER_KIND, add, &found);
+  return std::move(found.second);
 }
 
 bool is_loopback_client(MHD_Connection* connection) {
@@ -187,26 +219,30 @@ struct HttpServer::Impl {
     }
     (void)streaming.release();
     const std::unique_ptr<MHD_Response, void (*)(MHD_Response*)> owned(raw, MHD_destroy_response);
-    add_headers(raw, response.content_type);
+    add_headers(raw, response.content_type, response.vary);
     return MHD_queue_response(connection, static_cast<unsigned>(response.status), raw);
   }
 
-  MHD_Result send(MHD_Connection* connection, HttpResponse response, const std::string& allow) {
+  MHD_Result send(MHD_Connection* connection, HttpResponse response, const std::string& allow,
+                  bool can_gzip) {
     if (bytes_on_their_way.load() + response.body.size() > limits.response_bytes) {
       response = {503, "text/plain; charset=utf-8",
                   "too many answers wait for slow clients; try again later\n"};
     }
+    const bool as_gzip = can_gzip && response.body.size() >= kLeastGzipBytes;
     const uint64_t deadline =
         mono_now_ns() + static_cast<uint64_t>(limits.response.count()) * kSecond;
     auto outgoing =
-        std::make_unique<Outgoing>(std::move(response.body), deadline, bytes_on_their_way);
+        std::make_unique<Outgoing>(std::move(response.body), as_gzip, deadline, bytes_on_their_way);
+    const uint64_t size = as_gzip ? MHD_SIZE_UNKNOWN : outgoing->body.size();
     MHD_Response* raw = MHD_create_response_from_callback(
-        outgoing->body.size(), std::clamp<size_t>(outgoing->body.size(), 1, kBlockBytes), read_body,
-        outgoing.get(), free_body);
+        size, std::clamp<size_t>(outgoing->body.size(), 1, kBlockBytes), read_body, outgoing.get(),
+        free_body);
     if (raw == nullptr) return MHD_NO;
     outgoing.release();
     const std::unique_ptr<MHD_Response, void (*)(MHD_Response*)> owned(raw, MHD_destroy_response);
-    add_headers(raw, response.content_type);
+    add_headers(raw, response.content_type, response.vary);
+    if (as_gzip) MHD_add_response_header(raw, "Content-Encoding", "gzip");
     if (!allow.empty()) MHD_add_response_header(raw, "Allow", allow.c_str());
     return MHD_queue_response(connection, static_cast<unsigned>(response.status), raw);
   }
@@ -223,7 +259,7 @@ struct HttpServer::Impl {
     std::string allow;
     HttpResponse response = routes.answer(request, allow);
     if (response.stream) return send_stream(connection, response);
-    return send(connection, std::move(response), allow);
+    return send(connection, std::move(response), allow, wants_gzip(request.accept_encoding));
   }
 
   static MHD_Result on_request(void* self, MHD_Connection* connection, const char*,

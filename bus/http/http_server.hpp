@@ -27,6 +27,9 @@ struct HttpLimits {
 /// An answer with a `stream` is sent as it is written, has no deadline, and is cut off by stop(),
 /// or when its client takes nothing for the time of `silence`.
 ///
+/// An answer that is worth it goes out as gzip where the client wants that, compressed piece by
+/// piece as it is sent, so that a large one delays nobody.
+///
 /// GET routes answer HEAD too; an unknown path is 404, an unknown method 405, a handler that throws
 /// 500.
 class HttpServer {

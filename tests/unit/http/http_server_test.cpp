@@ -104,6 +104,39 @@ TEST_CASE("a route answers GET with its query, and HEAD without a body") {
   CHECK(head.ends_with("\r\n\r\n"));
 }
 
+TEST_CASE("a client that wants gzip gets it, for an answer that is worth it") {
+  Server server;
+  const auto ask = [&](const std::string& method, const std::string& path, const char* headers) {
+    return server.raw(method + " " + path + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" +
+                      headers + "\r\n");
+  };
+
+  const std::string zipped = ask("GET", "/large", "Accept-Encoding: gzip;q=0.5\r\n");
+  const std::string twice =
+      ask("GET", "/large", "Accept-Encoding: br\r\nAccept-Encoding: gzip\r\n");
+  const std::string head = ask("HEAD", "/large", "Accept-Encoding: gzip\r\n");
+  const std::string small = ask("GET", "/hello", "Accept-Encoding: gzip\r\n");
+  const std::string plain = ask("GET", "/large", "Accept-Encoding: gzip;q=0\r\n");
+
+  for (const std::string& answer : {zipped, twice, head}) {
+    CHECK(status_line(answer) == "HTTP/1.1 200 OK");
+    CHECK(answer.find("Content-Encoding: gzip\r\n") != std::string::npos);
+    CHECK(answer.size() < kLargeBytes / 50);
+  }
+  CHECK(zipped.find("\x1f\x8b") != std::string::npos);
+  CHECK(zipped.ends_with("\r\n0\r\n\r\n"));
+  CHECK(head.ends_with("\r\n\r\n"));
+  CHECK(head.find("\x1f\x8b") == std::string::npos);
+  for (const std::string& answer : {small, plain}) {
+    CHECK(answer.find("Content-Encoding") == std::string::npos);
+    CHECK(answer.find("Content-Length: ") != std::string::npos);
+  }
+  for (const std::string& answer : {zipped, head, small, plain}) {
+    CHECK(answer.find("Vary: Accept-Encoding\r\n") != std::string::npos);
+  }
+  CHECK(plain.size() > kLargeBytes);
+}
+
 TEST_CASE("what is not there is 404, what is not possible 405 with what is") {
   Server server;
 
