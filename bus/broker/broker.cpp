@@ -97,7 +97,8 @@ void Broker::make_sinks() {
     workers.push_back(workers_.back().get());
   }
   fan_out_ = std::make_unique<FanOut>(workers);
-  progress_ = std::make_unique<ProgressWatch>(*fan_out_);
+  taps_ = std::make_unique<Taps>(*fan_out_);
+  progress_ = std::make_unique<ProgressWatch>(*taps_);
 }
 
 void Broker::make_collectors() {
@@ -172,6 +173,7 @@ void Broker::run_collector(Collector& collector, std::promise<void> ended,
 }
 
 bool Broker::stop(uint64_t deadline_mono_ns) {
+  taps_->stop();
   if (end_check_) end_check_->request_stop();
   const bool collectors_ended = stop_collectors(deadline_mono_ns);
   const bool workers_ended = stop_workers(deadline_mono_ns);
@@ -235,6 +237,7 @@ Status Broker::status(bool with_publishers) const {
     std::ranges::move(views, std::back_inserter(out.publishers));
   }
   for (const auto& worker : workers_) out.sinks.push_back(worker->snapshot());
+  out.taps = taps_->stats();
   if (with_publishers) out.progress = progress_->ages(out.now.mono_ns);
   out.problems = problems(out);
   return out;
@@ -281,6 +284,7 @@ void Broker::add_routes() {
                             "/status              how the broker is, JSON\n"
                             "/api/v1/publishers   who sends, JSON\n"
                             "/api/v1/series       series, limits, refusals, JSON\n"
+                            "/api/v1/tap          live records, JSON lines\n"
                             "/healthz  /readyz    for probes\n"};
   });
   http_.route("GET", "/metrics", [this](const HttpRequest& request) { return metrics(request); });
@@ -302,6 +306,8 @@ void Broker::add_routes() {
   });
   http_.route("GET", "/api/v1/publishers",
               [this](const HttpRequest& request) { return publishers(request); });
+  http_.route("GET", "/api/v1/tap",
+              [this](const HttpRequest& request) { return taps_->open(request); });
 }
 
 HttpResponse Broker::metrics(const HttpRequest& request) {

@@ -13,6 +13,7 @@
 #include "bus/broker/config.hpp"
 #include "bus/broker/end_check.hpp"
 #include "bus/broker/progress_watch.hpp"
+#include "bus/broker/taps.hpp"
 #include "bus/http/http_server.hpp"
 #include "bus/metrics/status.hpp"
 #include "bus/pipeline/collector.hpp"
@@ -78,6 +79,7 @@ class Broker {
   std::vector<HttpHandler> metrics_pages_;
   std::vector<std::unique_ptr<SinkWorker>> workers_;
   std::unique_ptr<FanOut> fan_out_;
+  std::unique_ptr<Taps> taps_;
   std::unique_ptr<ProgressWatch> progress_;
   std::vector<RunningCollector> collectors_;
 

@@ -57,6 +57,10 @@ enum Id : size_t {
   series,
   series_limit,
   metric_series,
+  taps,
+  taps_refused,
+  taps_cut,
+  tap_records,
   id_count
 };
 
@@ -107,6 +111,13 @@ constexpr std::array<Description, id_count> kDescriptions{{
     {"insight_series", MetricType::Gauge, "Series that the collector knows."},
     {"insight_series_limit", MetricType::Gauge, "Series that the collector may know."},
     {"insight_metric_series", MetricType::Gauge, "Series of the largest metrics."},
+    {"insight_taps", MetricType::Gauge, "Clients that look at live records."},
+    {"insight_taps_refused_total", MetricType::Counter,
+     "Clients that were not let in because too many looked already."},
+    {"insight_taps_cut_total", MetricType::Counter,
+     "Clients that were cut off because they did not read."},
+    {"insight_tap_records_total", MetricType::Counter,
+     "Records that came by open taps, by what became of them there."},
 }};
 
 double number(uint64_t n) { return static_cast<double>(n); }
@@ -326,6 +337,16 @@ void add_progress(Page& page, const std::vector<ProgressAge>& progress) {
   }
 }
 
+void add_taps(Page& page, const TapStats& stats) {
+  page.add(taps, {}, number(stats.open));
+  page.add(taps_refused, {}, number(stats.refused));
+  page.add(taps_cut, {}, number(stats.cut));
+  page.add(tap_records, {{"outcome", "sent"}}, number(stats.sent));
+  page.add(tap_records, {{"outcome", "left_out"}}, number(stats.left_out));
+  page.add(tap_records, {{"outcome", "other"}},
+           number(stats.records - stats.left_out - stats.sent));
+}
+
 }  // namespace
 
 std::string render_own_metrics(const Status& status) {
@@ -338,6 +359,7 @@ std::string render_own_metrics(const Status& status) {
   for (const SinkSnapshot& sink : status.sinks) add_sink(page, sink);
   add_publishers(page, status);
   add_progress(page, status.progress);
+  add_taps(page, status.taps);
   return page.text();
 }
 

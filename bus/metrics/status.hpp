@@ -18,6 +18,16 @@ struct ProgressAge {
   double seconds = 0;
 };
 
+/// Those who look at live records.  Value.
+struct TapStats {
+  uint64_t open = 0;
+  uint64_t refused = 0;   ///< beyond the limit
+  uint64_t cut = 0;       ///< because they were too slow
+  uint64_t records = 0;   ///< that came by
+  uint64_t left_out = 0;  ///< of them without a look
+  uint64_t sent = 0;
+};
+
 /// The broker at one moment: what /metrics, /status and the API show of it.  Value.
 struct Status {
   Now now;
@@ -34,6 +44,7 @@ struct Status {
   std::vector<SinkSnapshot> sinks;
   std::vector<PublisherView> publishers;  ///< only where they were asked for
   std::vector<ProgressAge> progress;
+  TapStats taps;
 };
 
 /// "trainer/head-0/4711": service, host and pid of a publisher, as far as it said.

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "bus/broker/tap.hpp"
+
+#include <algorithm>
+#include <limits>
+#include <new>
+#include <utility>
+
+namespace insight {
+
+namespace {
+
+// The budget, in records that are looked at; to write a line costs as much as ten looks.  A client
+// thus gets up to 20,000 lines a second, and a narrow filter sees up to 200,000 records a second.
+constexpr double kBudgetPerSecond = 200'000;
+constexpr double kMostBudget = kBudgetPerSecond / 2;
+constexpr double kPriceOfLine = 10;
+
+constexpr uint64_t kMaxQueueBytes = 8 << 20;
+constexpr size_t kMaxWaitingBytes = 256 << 10;  // for the client
+constexpr uint64_t kReportEvery = kSecond;
+// What waits for the client must be taken within twice this time; shorter than the silence that
+// the HTTP server allows, so that it is counted here.
+constexpr uint64_t kMarkEvery = 4 * kSecond;
+
+}  // namespace
+
+Tap::Tap(TapQuery query, std::shared_ptr<HttpStream> stream, uint64_t mono_ns)
+    : signal_(query.signal),
+      stream_(std::move(stream)),
+      budget_(kMostBudget),
+      price_(kPriceOfLine),
+      filter_(std::move(query)),
+      left_(filter_.query().count == 0 ? std::numeric_limits<uint64_t>::max()
+                                       : filter_.query().count),
+      last_step_ns_(mono_ns),
+      next_mark_ns_(mono_ns + kMarkEvery) {}
+
+void Tap::offer(const std::shared_ptr<const Batch>& batch) noexcept {
+  if (signal_ && batch->signal != *signal_) return;
+  const size_t records = batch->records();
+  const MutexLock lock(mutex_);
+  counts_.records += records;
+  if (budget_ > 0 && queue_bytes_ < kMaxQueueBytes) {
+    try {
+      queue_.push_back(batch);
+      queue_bytes_ += batch->bytes();
+      budget_ -= price_ * static_cast<double>(records);
+      return;
+    } catch (const std::bad_alloc&) {
+      // It is left out like any other.
+    }
+  }
+  counts_.left_out += records;
+}
+
+Tap::Counts Tap::counts() const {
+  const MutexLock lock(mutex_);
+  return counts_;
+}
+
+Tap::State Tap::step(const Now& now) {
+  if (!stream_->is_open()) {
+    leave_out_queue();
+    return State::over;
+  }
+  if (is_slow(now.mono_ns)) {
+    leave_out_queue();
+    stream_->cut();
+    return State::slow;
+  }
+  looked_ = 0;
+  sent_ = 0;
+  while (!has_all() && stream_->waiting() + text_.size() < kMaxWaitingBytes) {
+    std::shared_ptr<const Batch> batch;
+    {
+      const MutexLock lock(mutex_);
+      if (queue_.empty()) break;
+      batch = std::move(queue_.front());
+      queue_.pop_front();
+      queue_bytes_ -= batch->bytes();
+    }
+    look(*batch);
+    write();
+  }
+  const double seconds = static_cast<double>(now.mono_ns - last_step_ns_) * 1e-9;
+  last_step_ns_ = now.mono_ns;
+  {
+    const MutexLock lock(mutex_);
+    counts_.sent += sent_;
+    if (looked_ > 0) {
+      price_ = 1 + (kPriceOfLine - 1) * static_cast<double>(sent_) / static_cast<double>(looked_);
+    }
+    budget_ = std::min(budget_ + kBudgetPerSecond * seconds, kMostBudget);
+  }
+  if (has_all()) {
+    end(now.wall_ns);
+    return State::over;
+  }
+  if (now.mono_ns >= next_report_ns_) {
+    next_report_ns_ = now.mono_ns + kReportEvery;
+    report(now.wall_ns);
+  }
+  return State::open;
+}
+
+void Tap::look(const Batch& batch) {
+  for (const Segment& segment : batch.segments) {
+    looked_ += segment.end - segment.begin;
+    if (!filter_.begin(segment)) continue;
+    has_begun_segment_ = false;
+    for (size_t i = segment.begin; i < segment.end && !has_all(); ++i) {
+      if (batch.signal == Signal::metrics) {
+        look_at(segment, batch.points[i]);
+      } else {
+        look_at(segment, batch.spans[i]);
+      }
+    }
+  }
+}
+
+template <typename Record>
+void Tap::look_at(const Segment& segment, const Record& record) {
+  if (!filter_.matches(record)) return;
+  if (!std::exchange(has_begun_segment_, true)) format_.begin(segment);
+  format_.append(record, text_);
+  ++sent_;
+  --left_;
+}
+
+void Tap::report(uint64_t wall_ns) {
+  const Counts counts = this->counts();
+  text_ += R"({"type":"tap","ts_ns":)" + std::to_string(wall_ns) +
+           ",\"records\":" + std::to_string(counts.records) +
+           ",\"left_out\":" + std::to_string(counts.left_out) +
+           ",\"sent\":" + std::to_string(counts.sent) + "}\n";
+  write();
+}
+
+void Tap::write() {
+  if (text_.empty()) return;
+  stream_->write(text_);
+  written_bytes_ += text_.size();
+  text_.clear();
+}
+
+bool Tap::is_slow(uint64_t mono_ns) {
+  if (mono_ns < next_mark_ns_) return false;
+  next_mark_ns_ = mono_ns + kMarkEvery;
+  return written_bytes_ - stream_->waiting() < std::exchange(mark_bytes_, written_bytes_);
+}
+
+void Tap::leave_out_queue() {
+  const MutexLock lock(mutex_);
+  for (const auto& batch : queue_) counts_.left_out += batch->records();
+  queue_.clear();
+  queue_bytes_ = 0;
+}
+
+void Tap::end(uint64_t wall_ns) {
+  leave_out_queue();
+  report(wall_ns);
+  stream_->end();
+}
+
+}  // namespace insight
