@@ -2,6 +2,7 @@
 #include "tests/examples/engine/engine.hpp"
 
 #include <algorithm>
+#include <cstdio>
 #include <thread>
 #include <utility>
 
@@ -65,20 +66,26 @@ Engine::Engine(const Model& model, RequestQueue& queue, Telemetry& telemetry,
       cache_(options.cache_blocks),
       batch_(std::max<size_t>(options.batch, 1)) {}
 
-bool Engine::is_idle() const {
-  return std::ranges::none_of(batch_, [](const auto& place) { return place.has_value(); });
+size_t Engine::running_count() const {
+  return static_cast<size_t>(
+      std::ranges::count_if(batch_, [](const auto& place) { return place.has_value(); }));
 }
 
 void Engine::run(const std::stop_token& stop) {
-  while (!stop.stop_requested() && !(is_idle() && queue_.is_over())) {
+  auto next_report = Clock::now() + 2s;
+  while (!stop.stop_requested() && !(running_count() == 0 && queue_.is_over())) {
     // Also while there is nothing to do: a loop that waits is alive, one that hangs is not.
     telemetry_.publisher.progress("engine_loop", 1s);
-    if (is_idle()) {
+    if (running_count() == 0) {
       show();
       queue_.wait(250ms);
     }
     const auto began = Clock::now();
     step();
+    if (began >= next_report) {
+      next_report = began + 2s;
+      report();
+    }
     std::this_thread::sleep_until(began + options_.step);
   }
   queue_.close();
@@ -180,10 +187,13 @@ void Engine::finish(const Request& request, std::string_view answer, Finish reas
   if (request.answer) request.answer(answer);
 }
 
+void Engine::report() const {
+  std::fprintf(stderr, "engine: %zu running, %zu waiting, %lu tokens generated\n", running_count(),
+               queue_.size(), totals_.generation_tokens);
+}
+
 void Engine::show() {
-  const auto running =
-      std::ranges::count_if(batch_, [](const auto& place) { return place.has_value(); });
-  telemetry_.running.set(static_cast<double>(running));
+  telemetry_.running.set(static_cast<double>(running_count()));
   telemetry_.waiting.set(static_cast<double>(queue_.size()));
   telemetry_.cache_usage.set(cache_.usage());
 }

@@ -86,7 +86,7 @@ class Engine {
     std::optional<Finish> finished{};
   };
 
-  bool is_idle() const;
+  size_t running_count() const;
   void step();
   void admit();
   Running start(Request request, Sequence sequence, const std::string& lane);
@@ -94,6 +94,7 @@ class Engine {
   void finish(Running& running, Finish reason);
   void finish(const Request& request, std::string_view answer, Finish reason);
   void show();
+  void report() const;
 
   // Constant after construction.
   const Model& model_;
