@@ -73,7 +73,10 @@ ReasonArray Aggregate::apply(const Batch& batch, const Now& now) {
       const Taken taken = take(state, *target, point, changed);
       auto& contribution = static_cast<Contribution&>(*target);
       contribution.heard_s = now_s;
-      if (taken == Taken::yes) continue;
+      if (taken == Taken::yes) {
+        if (point.exemplar != nullptr) state.families.keep(*contribution.merged, *point.exemplar);
+        continue;
+      }
       const Reason reason = reason_of(taken);
       const MergedFamily& family = *contribution.merged->family;
       ++state.refusals.entry(family.name, reason, family.publisher, *segment.incarnation).points;
@@ -89,10 +92,10 @@ void Aggregate::step(const Now& now) {
   state_->retire_and_expire(now);
 }
 
-std::string Aggregate::render(const Now& now) {
+std::string Aggregate::render(const Now& now, Exposition exposition) {
   state_->update_lives(now);
   std::string out;
-  render_state(*state_, now, out);
+  render_state(*state_, now, exposition, out);
   return out;
 }
 
@@ -121,6 +124,8 @@ AggregateStatus Aggregate::status() const {
   status.incarnations = state_->contributors.size();
   status.tombstones = state_->tombstones.size();
   status.resyncs = state_->resyncs;
+  status.exemplars = state_->families.exemplars();
+  status.exemplars_dropped = state_->families.exemplars_dropped();
   status.refusals = state_->refusals.snapshot();
   auto& largest = status.largest_metrics;
   for (const auto& [name, family] : state_->families.families()) {

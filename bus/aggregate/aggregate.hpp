@@ -11,6 +11,7 @@
 #include "bus/base/clock.hpp"
 #include "bus/base/result.hpp"
 #include "bus/model/batch.hpp"
+#include "bus/pipeline/metrics_view.hpp"
 #include "bus/pipeline/stats.hpp"
 
 namespace insight {
@@ -26,6 +27,7 @@ struct AggregateOptions {
   uint64_t gauge_linger_ns = 60 * kSecond;
   uint64_t keep_ended_ns = 3'600 * kSecond;
   uint64_t keep_tombstones_ns = 7 * 86'400 * kSecond;
+  bool created = false;  ///< OpenMetrics says of each total since when it counts
 };
 
 /// An Aggregate at one moment.  Value.
@@ -35,6 +37,8 @@ struct AggregateStatus {
   uint64_t incarnations = 0;
   uint64_t tombstones = 0;
   uint64_t resyncs = 0;  ///< incarnations that came back after they were retired
+  uint64_t exemplars = 0;
+  uint64_t exemplars_dropped = 0;                                 ///< that there was no place for
   std::vector<std::pair<std::string, uint64_t>> largest_metrics;  ///< series by metric, top 10
   std::vector<SinkSnapshot::Refusal> refusals;
 };
@@ -47,6 +51,9 @@ struct AggregateStatus {
 /// value of each other one.  Gauges go by their mode over live incarnations.  An exported counter
 /// or bucket never falls, also over save() and load(), when every render() is saved before it is
 /// shown.
+///
+/// Exemplars are kept beside: the newest of each bucket and of each counter.  They are in no
+/// snapshot.
 class Aggregate {
  public:
   explicit Aggregate(AggregateOptions options);
@@ -61,8 +68,8 @@ class Aggregate {
   /// Call it about once a second.
   void step(const Now& now);
 
-  /// The exposition in Prometheus text format 0.0.4.
-  std::string render(const Now& now);
+  /// What is shown; of OpenMetrics without the end.
+  std::string render(const Now& now, Exposition exposition = Exposition::text);
 
   /// All state as bytes, and back.  load() accepts what save() gave and returns the number of
   /// series, or says what is wrong with it and leaves the aggregate empty.

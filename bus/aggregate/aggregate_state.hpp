@@ -89,6 +89,6 @@ Result<uint64_t> load_state(AggregateState& state, std::string_view bytes, const
 Result<uint64_t> snapshot_hash_key(std::string_view bytes);
 
 /// render.cpp
-void render_state(AggregateState& state, const Now& now, std::string& out);
+void render_state(AggregateState& state, const Now& now, Exposition exposition, std::string& out);
 
 }  // namespace insight

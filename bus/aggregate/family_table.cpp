@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <cmath>
 
 #include "bus/aggregate/merge_key.hpp"
 
@@ -11,15 +12,35 @@ namespace insight {
 
 namespace {
 
-std::vector<std::string> bucket_labels(const std::vector<double>& bounds) {
-  std::vector<std::string> labels;
-  for (double bound : bounds) {
-    std::array<char, 32> digits;
-    const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), bound).ptr;
-    labels.push_back("le=\"" + std::string(digits.data(), end) + "\"} ");
+std::string shortest(double number, std::chars_format format = {}) {
+  std::array<char, 64> digits;
+  char* const end = digits.data() + digits.size();
+  const auto stop = format == std::chars_format{}
+                        ? std::to_chars(digits.data(), end, number).ptr
+                        : std::to_chars(digits.data(), end, number, format).ptr;
+  return {digits.data(), stop};
+}
+
+/// A bound as OpenMetrics writes it in `le`: always with a point or an exponent, so that each
+/// program gives it the same name.
+std::string canonical(double bound) {
+  const double size = std::abs(bound);
+  if (size != 0 && (size < 1e-4 || size >= 1e6)) {
+    return shortest(bound, std::chars_format::scientific);
   }
-  labels.push_back("le=\"+Inf\"} ");
-  return labels;
+  std::string text = shortest(bound, std::chars_format::fixed);
+  if (text.find('.') == std::string::npos) text += ".0";
+  return text;
+}
+
+void add_bucket_labels(MergedFamily& family) {
+  if (family.kind != Kind::histogram) return;
+  for (double bound : family.bounds) {
+    family.bucket_labels.push_back("le=\"" + shortest(bound) + "\"} ");
+    family.open_metrics_bucket_labels.push_back("le=\"" + canonical(bound) + "\"} ");
+  }
+  family.bucket_labels.emplace_back("le=\"+Inf\"} ");
+  family.open_metrics_bucket_labels.emplace_back("le=\"+Inf\"} ");
 }
 
 /// Every name that a declaration asks for.  A counter `x` asks for `x` too, so that a gauge `x` of
@@ -46,8 +67,8 @@ uint64_t cost_of_series(const MergedFamily& family, std::string_view labels) {
 }
 
 uint64_t cost_of_family(const MergedFamily& family) {
-  return sizeof(MergedFamily) + 4 * family.name.size() + family.help.size() +
-         family.publisher.size() + 512 + 48 * family.bounds.size();
+  return sizeof(MergedFamily) + 4 * family.name.size() + family.help.size() + family.unit.size() +
+         family.publisher.size() + 512 + 80 * family.bounds.size();
 }
 
 }  // namespace
@@ -117,6 +138,10 @@ MergedFamily* FamilyTable::declare(const Family& family, const Incarnation& publ
     own->help = family.help;
     bytes_ += own->help.size();
   }
+  if (own->unit.empty()) {
+    own->unit = family.unit;
+    bytes_ += own->unit.size();
+  }
   return own;
 }
 
@@ -128,7 +153,7 @@ MergedFamily* FamilyTable::add(const Family& family, const std::string& name,
   own.mode = family.merge;
   own.bounds = family.bounds;
   own.publisher = describe(publisher);
-  if (own.kind == Kind::histogram) own.bucket_labels = bucket_labels(own.bounds);
+  add_bucket_labels(own);
   own.series = decltype(own.series)(0, KeyedTextHash{hash_key_});
   bytes_ += cost_of_family(own);
   return &own;
@@ -201,6 +226,7 @@ void FamilyTable::unlink(Contribution& contribution, uint64_t wall_ns) {
   ++generation_;
   if (series.first != nullptr) return;
 
+  drop_exemplars(series);
   MergedFamily& family = *series.family;
   --family.live;
   --live_;
@@ -211,6 +237,57 @@ void FamilyTable::unlink(Contribution& contribution, uint64_t wall_ns) {
   }
   series.dormant_wall_ns = std::max<uint64_t>(wall_ns, 1);
   dormant_.insert({series.dormant_wall_ns, &series});
+}
+
+void FamilyTable::keep(MergedSeries& series, const Exemplar& exemplar) {
+  const MergedFamily& family = *series.family;
+  if (family.kind == Kind::gauge) return;
+  uint32_t bucket = 0;
+  if (family.kind == Kind::histogram) {
+    const auto at = std::ranges::lower_bound(family.bounds, exemplar.value);
+    bucket = static_cast<uint32_t>(at - family.bounds.begin());
+  }
+  const uint64_t bytes = sizeof(Exemplars) + Exemplars::cost(1);
+  if (std::isnan(exemplar.value)) {
+    ++exemplars_dropped_;
+  } else if (series.exemplars != nullptr && series.exemplars->replace(bucket, exemplar)) {
+    return;
+  } else if (bytes_ + bytes > limits_.bytes) {
+    ++exemplars_dropped_;
+  } else {
+    if (series.exemplars == nullptr) {
+      series.exemplars = std::make_unique<Exemplars>();
+      bytes_ += sizeof(Exemplars);
+    }
+    series.exemplars->add(bucket, exemplar);
+    bytes_ += Exemplars::cost(1);
+    ++exemplars_;
+  }
+}
+
+void FamilyTable::drop_exemplars(MergedSeries& series) {
+  if (series.exemplars == nullptr) return;
+  const size_t count = series.exemplars->entries().size();
+  bytes_ -= sizeof(Exemplars) + Exemplars::cost(count);
+  exemplars_ -= count;
+  series.exemplars.reset();
+}
+
+bool FamilyTable::is_held_by_another(const MergedFamily& family, const std::string& name) const {
+  const auto at = holders_.find(name);
+  return at != holders_.end() && at->second != &family;
+}
+
+bool FamilyTable::has_own_names(const MergedFamily& family) const {
+  if (family.kind == Kind::gauge) return true;
+  std::string name = family.name;
+  if (family.kind == Kind::counter) {
+    if (!name.ends_with(kTotal)) return false;  // of a snapshot that somebody made
+    name.resize(name.size() - kTotal.size());
+    if (name.empty() || is_held_by_another(family, name)) return false;
+  }
+  name += "_created";
+  return !is_held_by_another(family, name) && !families_.contains(name.append(kTotal));
 }
 
 void FamilyTable::expire(uint64_t wall_ns) {
@@ -224,6 +301,7 @@ void FamilyTable::expire(uint64_t wall_ns) {
 
 void FamilyTable::erase(MergedSeries& series) {
   if (series.dormant_wall_ns != 0) dormant_.erase({series.dormant_wall_ns, &series});
+  drop_exemplars(series);
   MergedFamily& family = *series.family;
   bytes_ -= cost_of_series(family, *series.labels);
   family.in_order.back()->position = series.position;
@@ -239,6 +317,7 @@ void FamilyTable::drop_if_empty(MergedFamily& family) {
 void FamilyTable::erase(MergedFamily& family) {
   for (auto& [labels, series] : family.series) {
     if (series.dormant_wall_ns != 0) dormant_.erase({series.dormant_wall_ns, &series});
+    drop_exemplars(series);
     bytes_ -= cost_of_series(family, labels);
   }
   bytes_ -= cost_of_family(family);
@@ -256,7 +335,7 @@ MergedFamily& FamilyTable::restore(MergedFamily family) {
   MergedFamily& own = families_.try_emplace(family.name).first->second;
   own = std::move(family);
   own.series = decltype(own.series)(0, KeyedTextHash{hash_key_});
-  if (own.kind == Kind::histogram) own.bucket_labels = bucket_labels(own.bounds);
+  add_bucket_labels(own);
   for (const std::string& name : own.names) holders_[name] = &own;
   bytes_ += cost_of_family(own);
   return own;

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "bus/aggregate/contribution.hpp"
+#include "bus/aggregate/exemplars.hpp"
 #include "bus/base/text.hpp"
 #include "bus/model/series.hpp"
 
@@ -30,6 +31,8 @@ struct MergedSeries {
   double retired = 0;   ///< counter: sum of retired incarnations
   double exported = 0;  ///< the newest value (of a histogram: sum) that was rendered
   std::unique_ptr<HistogramTotals> retired_histogram;
+  std::unique_ptr<Exemplars> exemplars;  ///< null: there are none
+  uint64_t created_wall_ns = 0;  ///< since when the total counts; 0: a gauge, or nobody knows
   uint64_t dormant_wall_ns = 0;  ///< since when nobody contributes; 0: somebody does
   uint32_t position = 0;         ///< in MergedFamily::in_order
 };
@@ -48,11 +51,13 @@ struct MergedFamily {
   Kind kind = Kind::counter;
   GaugeMode mode = GaugeMode::last;
   std::string help;
+  std::string unit;
   std::vector<double> bounds;
-  std::vector<std::string> bucket_labels;  ///< `le="0.1"}`, the last one `le="+Inf"}`
-  std::string publisher;                   ///< who declared it first
-  std::vector<std::string> names;          ///< that no other family may have
-  size_t live = 0;                         ///< series that somebody contributes to
+  std::vector<std::string> bucket_labels;  ///< `le="0.1"} `, the last one `le="+Inf"} `
+  std::vector<std::string> open_metrics_bucket_labels;  ///< the same with `1.0` for `1`
+  std::string publisher;                                ///< who declared it first
+  std::vector<std::string> names;                       ///< that no other family may have
+  size_t live = 0;                                      ///< series that somebody contributes to
   std::unordered_map<std::string, MergedSeries, KeyedTextHash, std::equal_to<>> series;
   /// About as they came, so that who visits them all walks through memory in its order.
   std::vector<MergedSeries*> in_order;
@@ -88,6 +93,15 @@ class FamilyTable {
   /// histogram stays for a while.
   void unlink(Contribution& contribution, uint64_t wall_ns);
 
+  /// Keeps an exemplar of a counter or histogram for as long as somebody contributes to the series.
+  /// One that has no place (memory is full, its value is no number) is counted.
+  void keep(MergedSeries& series, const Exemplar& exemplar);
+
+  /// Whether OpenMetrics can show a counter or histogram as such.  There, names that a family only
+  /// might use (`x` and `x_created` of a counter `x_total`) are its own, and other families may
+  /// have them here.
+  bool has_own_names(const MergedFamily& family) const;
+
   /// Drops totals that are dormant since before `wall_ns`.
   void expire(uint64_t wall_ns);
 
@@ -107,6 +121,10 @@ class FamilyTable {
 
   uint64_t dormant() const noexcept { return dormant_.size(); }
 
+  uint64_t exemplars() const noexcept { return exemplars_; }
+
+  uint64_t exemplars_dropped() const noexcept { return exemplars_dropped_; }
+
   /// Bytes of memory, about.
   uint64_t bytes() const noexcept { return bytes_; }
 
@@ -120,6 +138,8 @@ class FamilyTable {
   const MergedFamily* other_holder(const MergedFamily* own, const std::string& name, bool& is_held);
   bool make_room(const MergedFamily& family, uint64_t bytes);
   MergedSeries* add_series(MergedFamily& family, std::string labels);
+  void drop_exemplars(MergedSeries& series);
+  bool is_held_by_another(const MergedFamily& family, const std::string& name) const;
   void erase(MergedSeries& series);
   void erase(MergedFamily& family);
 
@@ -130,6 +150,8 @@ class FamilyTable {
   std::set<std::pair<uint64_t, MergedSeries*>> dormant_;    ///< longest first
   uint64_t live_ = 0;
   uint64_t bytes_ = 0;
+  uint64_t exemplars_ = 0;
+  uint64_t exemplars_dropped_ = 0;
   uint64_t generation_ = 0;
 };
 

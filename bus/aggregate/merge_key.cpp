@@ -83,7 +83,7 @@ std::string label_name(std::string_view name) {
 
 std::string exposed_name(const Family& family) {
   std::string name = metric_name(family.name);
-  if (family.kind == Kind::counter && !name.ends_with("_total")) name += "_total";
+  if (family.kind == Kind::counter && !name.ends_with(kTotal)) name += kTotal;
   return name;
 }
 

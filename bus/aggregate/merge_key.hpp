@@ -19,6 +19,9 @@ std::string metric_name(std::string_view name);
 /// The same for a label's name; the prefix `__`, which is Prometheus' own, becomes `_`.
 std::string label_name(std::string_view name);
 
+/// What the shown name of every counter ends with.
+inline constexpr std::string_view kTotal = "_total";
+
 /// The name under which a family is shown: `metric_name`, for a counter with `_total` at its end.
 std::string exposed_name(const Family& family);
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
@@ -33,6 +34,17 @@ void start_from_baseline(Contribution& contribution, const Point& point) {
     if (take_histogram(contribution, point, bounds, changed) == Taken::yes) {
       contribution.histogram->base = contribution.histogram->value;
     }
+  }
+}
+
+/// A total counts since the first of its incarnations began.  What one counted before it was
+/// retired is not counted anew, and the start of what an old snapshot holds is unknown.
+void note_start(MergedSeries& series, const Contributor& owner, bool is_new, uint64_t wall_ns) {
+  const uint64_t start = std::min(owner.incarnation->t0_ns, wall_ns);
+  if (is_new) {
+    series.created_wall_ns = start;
+  } else if (!owner.is_resync) {
+    series.created_wall_ns = std::min(series.created_wall_ns, start);
   }
 }
 
@@ -97,6 +109,7 @@ Target& AggregateState::find_target(const Point& point, Contributor& owner, uint
   contribution.instrument = instrument;
   contribution.owner = &owner;
   families.link(*merged, contribution);
+  if (taking != Taking::gauge) note_start(*merged, owner, is_new, wall_ns);
   if (merged_family->kind == Kind::histogram) {
     contribution.histogram = std::make_unique<HistogramPart>();
     contribution.histogram->value.buckets.resize(merged_family->bounds.size() + 1);

@@ -13,13 +13,14 @@
 // The layout: magic, version, hash key, checksum of the body; the body: counters, contributors,
 // families with their series and their contributions (which name a contributor by its number in the
 // order of writing), tombstones.  Another layout is another version, and so is another keyed_hash()
-// or instrument_hash().
+// or instrument_hash().  Version 1 has no units and no `created` of series; it is read, too.
 namespace insight {
 
 namespace {
 
 constexpr std::string_view kMagic = "insight-aggregate";
-constexpr uint32_t kVersion = 1;
+constexpr uint32_t kVersion = 2;
+constexpr uint32_t kOldestVersion = 1;
 constexpr uint64_t kChecksumKey = 0x696e7369676874;
 constexpr int64_t kForever_s = 1'000'000'000;
 constexpr size_t kHeaderBytes = kMagic.size() + sizeof(uint32_t) + 2 * sizeof(uint64_t);
@@ -49,6 +50,7 @@ void save_series(const MergedSeries& series, int64_t now_s, ByteWriter& writer) 
   writer.number(series.retired);
   writer.number(series.exported);
   writer.number(series.dormant_wall_ns);
+  writer.number(series.created_wall_ns);
   const bool is_histogram = series.family->kind == Kind::histogram;
   if (is_histogram) {
     save_totals(writer, series.retired_histogram ? *series.retired_histogram : HistogramTotals{});
@@ -80,6 +82,7 @@ void save_families(AggregateState& state, const Now& now, ByteWriter& writer) {
     writer.number(static_cast<uint8_t>(family.kind));
     writer.number(static_cast<uint8_t>(family.mode));
     writer.text(family.help);
+    writer.text(family.unit);
     writer.text(family.publisher);
     writer.numbers(family.bounds);
     writer.number(static_cast<uint32_t>(family.names.size()));
@@ -130,8 +133,8 @@ bool is_right_kind(Taking taking, Kind kind) noexcept {
 /// Fills an empty state; the reader is no longer good when something is wrong.
 class Loader {
  public:
-  Loader(AggregateState& state, ByteReader& reader, const Now& now)
-      : state_(state), reader_(reader), now_(now) {}
+  Loader(AggregateState& state, ByteReader& reader, uint32_t version, const Now& now)
+      : state_(state), reader_(reader), has_units_and_starts_(version > 1), now_(now) {}
 
   void contributors() {
     const size_t count = reader_.count(1);
@@ -185,6 +188,7 @@ class Loader {
     const auto kind = reader_.number<uint8_t>();
     const auto mode = reader_.number<uint8_t>();
     read.help = reader_.text();
+    if (has_units_and_starts_) read.unit = reader_.text();
     read.publisher = reader_.text();
     read.bounds.resize(reader_.count(sizeof(double)));
     for (double& bound : read.bounds) bound = reader_.real();
@@ -210,12 +214,14 @@ class Loader {
     const double retired = reader_.real();
     const double exported = reader_.real();
     const auto dormant_wall_ns = reader_.number<uint64_t>();
+    const auto created_wall_ns = has_units_and_starts_ ? reader_.number<uint64_t>() : 0;
     if (!(retired >= 0) || std::isnan(exported)) reader_.fail();
     if (!reader_.is_good()) return;
     MergedSeries* series = table.restore_series(family, std::move(labels), dormant_wall_ns);
     if (series == nullptr) return reader_.fail();
     series->retired = retired;
     series->exported = exported;
+    series->created_wall_ns = created_wall_ns;
     if (family.kind == Kind::histogram) {
       HistogramTotals totals = load_totals(reader_);
       if (!is_histogram_of(family.bounds.size() + 1, totals, {}, true)) return reader_.fail();
@@ -262,6 +268,7 @@ class Loader {
 
   AggregateState& state_;
   ByteReader& reader_;
+  const bool has_units_and_starts_;
   const Now& now_;
   std::vector<Contributor*> contributors_;  ///< by number
 };
@@ -300,9 +307,9 @@ Result<uint64_t> snapshot_hash_key(std::string_view bytes) {
   const auto key = reader.number<uint64_t>();
   const auto checksum = reader.number<uint64_t>();
   if (!reader.is_good()) return Error{"it ends too early"};
-  if (version != kVersion) {
-    return Error{"it has version " + std::to_string(version) + ", only version " +
-                 std::to_string(kVersion) + " is known"};
+  if (version < kOldestVersion || version > kVersion) {
+    return Error{"it has version " + std::to_string(version) + ", only versions " +
+                 std::to_string(kOldestVersion) + " to " + std::to_string(kVersion) + " are known"};
   }
   if (checksum != keyed_hash(bytes.substr(kHeaderBytes), kChecksumKey)) {
     return Error{"its checksum is wrong: it was cut off or changed"};
@@ -311,10 +318,12 @@ Result<uint64_t> snapshot_hash_key(std::string_view bytes) {
 }
 
 Result<uint64_t> load_state(AggregateState& state, std::string_view bytes, const Now& now) {
+  ByteReader header(bytes.substr(kMagic.size()));
+  const auto version = header.number<uint32_t>();
   ByteReader reader(bytes.substr(kHeaderBytes));
   state.arrivals = reader.number<uint64_t>();
   state.resyncs = reader.number<uint64_t>();
-  Loader loader(state, reader, now);
+  Loader loader(state, reader, version, now);
   loader.contributors();
   loader.families();
   loader.tombstones();

@@ -14,6 +14,7 @@
 #include "bus/broker/status_json.hpp"
 #include "bus/broker/version.hpp"
 #include "bus/collectors/zmq_collector.hpp"
+#include "bus/http/negotiate.hpp"
 #include "bus/metrics/own_metrics.hpp"
 
 namespace insight {
@@ -25,6 +26,18 @@ using namespace std::chrono_literals;
 constexpr auto kOpenWait = 2s;
 constexpr auto kEndCheckWait = 500ms;
 constexpr const char* kJson = "application/json";
+constexpr const char* kText = "text/plain; version=0.0.4; charset=utf-8";
+constexpr const char* kOpenMetrics = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// OpenMetrics only for those who name it: a browser or curl takes anything, and means text.
+Exposition wanted_exposition(std::string_view accept) {
+  const Wish text = wish_for(accept, "text/plain", "0.0.4");
+  const Wish open_metrics = wish_for(accept, "application/openmetrics-text", "1.0.0");
+  const bool is_preferred =
+      open_metrics.quality > text.quality ||
+      (open_metrics.is_named && open_metrics.quality > 0 && open_metrics.quality == text.quality);
+  return is_preferred ? Exposition::open_metrics : Exposition::text;
+}
 
 std::chrono::nanoseconds until(uint64_t deadline_mono_ns) {
   const uint64_t now = mono_now_ns();
@@ -82,7 +95,7 @@ void Broker::make_sinks() {
       .series_limit = config_.limits.series,
       .series_per_metric_limit = config_.limits.series_per_metric,
       .reserved_metrics = own_metric_names(),
-      .add_metrics_page = [this](HttpHandler page) { metrics_pages_.push_back(std::move(page)); },
+      .add_metrics_view = [this](MetricsView& view) { metrics_views_.push_back(&view); },
   };
   std::vector<SinkWorker*> workers;
   for (const Config::Sink& sink : config_.sinks) {
@@ -311,13 +324,16 @@ void Broker::add_routes() {
 }
 
 HttpResponse Broker::metrics(const HttpRequest& request) {
-  HttpResponse response{.content_type = "text/plain; version=0.0.4; charset=utf-8",
-                        .body = render_own_metrics(status(true))};
-  for (const HttpHandler& page : metrics_pages_) {
-    const HttpResponse more = page(request);
+  const Exposition exposition = wanted_exposition(request.accept);
+  const bool is_open_metrics = exposition == Exposition::open_metrics;
+  HttpResponse response{.content_type = is_open_metrics ? kOpenMetrics : kText,
+                        .body = render_own_metrics(status(true), exposition)};
+  response.vary = "Accept";
+  for (MetricsView* view : metrics_views_) {
     // A sink that is stuck has no page; what the bus says of itself is served all the same.
-    if (more.status == 200) response.body += more.body;
+    if (const Result<std::string> page = view->page(exposition)) response.body += *page;
   }
+  if (is_open_metrics) response.body += "# EOF\n";
   return response;
 }
 

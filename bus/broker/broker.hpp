@@ -18,6 +18,7 @@
 #include "bus/metrics/status.hpp"
 #include "bus/pipeline/collector.hpp"
 #include "bus/pipeline/fan_out.hpp"
+#include "bus/pipeline/metrics_view.hpp"
 #include "bus/pipeline/sink_worker.hpp"
 
 namespace insight {
@@ -76,7 +77,7 @@ class Broker {
   const Now started_;
   std::string state_directory_;  // empty: memory only
   std::optional<PathLock> state_lock_;
-  std::vector<HttpHandler> metrics_pages_;
+  std::vector<MetricsView*> metrics_views_;  // of the sinks in workers_
   std::vector<std::unique_ptr<SinkWorker>> workers_;
   std::unique_ptr<FanOut> fan_out_;
   std::unique_ptr<Taps> taps_;

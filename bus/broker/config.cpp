@@ -330,7 +330,7 @@ class Reader {
                           .series_limit = config_.limits.series,
                           .series_per_metric_limit = config_.limits.series_per_metric,
                           .reserved_metrics = {},
-                          .add_metrics_page = [&](const HttpHandler&) { has_page = true; }};
+                          .add_metrics_view = [&](MetricsView&) { has_page = true; }};
     try {
       (void)plugin.create(sink, settings);
     } catch (const std::exception& e) {

@@ -9,6 +9,7 @@
 #include <prometheus/text_serializer.h>
 
 #include "bus/base/text.hpp"
+#include "bus/metrics/open_metrics.hpp"
 
 namespace insight {
 
@@ -349,7 +350,7 @@ void add_taps(Page& page, const TapStats& stats) {
 
 }  // namespace
 
-std::string render_own_metrics(const Status& status) {
+std::string render_own_metrics(const Status& status, Exposition exposition) {
   Page page;
   page.add(build_info, {{"version", status.version}, {"revision", status.revision}}, 1);
   page.add(start_time, {}, seconds(status.started_wall_ns));
@@ -360,13 +361,16 @@ std::string render_own_metrics(const Status& status) {
   add_publishers(page, status);
   add_progress(page, status.progress);
   add_taps(page, status.taps);
-  return page.text();
+  return exposition == Exposition::open_metrics ? to_open_metrics(page.text()) : page.text();
 }
 
 std::vector<std::string> own_metric_names() {
   std::vector<std::string> names;
   for (const Description& description : kDescriptions) {
     names.emplace_back(description.name);
+    const std::string base(without_total(description.name));
+    if (description.type == MetricType::Counter) names.push_back(base);
+    if (description.type != MetricType::Gauge) names.push_back(base + "_created");
     if (description.type != MetricType::Histogram) continue;
     for (const char* part : {"_bucket", "_count", "_sum"}) {
       names.push_back(std::string(description.name) + part);

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "bus/metrics/status.hpp"
+#include "bus/pipeline/metrics_view.hpp"
 
 namespace insight {
 
@@ -12,10 +13,10 @@ namespace insight {
 /// out is a metric.
 inline constexpr size_t kMaxPublishersShown = 1'000;
 
-/// The bus's own metrics in Prometheus' text format.  prometheus-cpp stands behind it.
-std::string render_own_metrics(const Status& status);
+/// The bus's own metrics; of OpenMetrics without the end.  prometheus-cpp stands behind it.
+std::string render_own_metrics(const Status& status, Exposition exposition = Exposition::text);
 
-/// Their names; no publisher's metric may take one.
+/// Their names, and what OpenMetrics makes of them; no publisher's metric may take one.
 std::vector<std::string> own_metric_names();
 
 }  // namespace insight

@@ -10,8 +10,8 @@
 #include <string_view>
 #include <vector>
 
-#include "bus/base/http_message.hpp"
 #include "bus/base/log.hpp"
+#include "bus/pipeline/metrics_view.hpp"
 #include "bus/pipeline/sink.hpp"
 
 namespace insight {
@@ -53,9 +53,9 @@ struct SinkSettings {
   uint64_t series_limit = 1'000'000;
   uint64_t series_per_metric_limit = 100'000;
   std::vector<std::string> reserved_metrics;  ///< names that the bus exports itself
-  /// Adds text to GET /metrics.  The broker writes its own metrics first and then what each handler
-  /// gives. A handler may be called after the sink was closed, never after it was destroyed.
-  std::function<void(HttpHandler)> add_metrics_page;
+  /// Takes a view that lives as long as the sink.  GET /metrics is the broker's own metrics and
+  /// then the page of each view.
+  std::function<void(MetricsView&)> add_metrics_view;
 };
 
 /// One backend, as the registry lists it.  Constant.

@@ -130,24 +130,23 @@ void PrometheusSink::note_failure(const std::string& error, const Now& now) {
             "the bus is killed: " + error + " (" + std::to_string(held_back) + " times before)");
 }
 
-HttpResponse PrometheusSink::page() {
-  HttpResponse response{.content_type = "text/plain; version=0.0.4; charset=utf-8"};
+Result<std::string> PrometheusSink::page(Exposition exposition) {
   const bool has_file = !options_.snapshot_path.empty();
   Lock file_lock(file_mutex_, std::defer_lock);
   if (has_file && !file_lock.try_lock_for(kPatience)) {
     snapshot_failures_.fetch_add(1, std::memory_order_relaxed);
   }
   Lock lock(mutex_, std::defer_lock);
-  if (!lock.try_lock_for(kPatience)) return {.status = 503, .body = "the sink is busy\n"};
-  if (!is_open_) return response;
+  if (!lock.try_lock_for(kPatience)) return Error{"the sink is busy"};
+  if (!is_open_) return std::string();
   const Now now = read_clocks();
-  response.body = aggregate_.render(now);
+  std::string text = aggregate_.render(now, exposition);
   lock.unlock();
 
   // What is shown is in the file first.  A file that cannot be written costs the guarantee over a
   // kill, not the scrape.
   if (file_lock.owns_lock()) (void)store(take_image(now, written_revision_), false, now);
-  return response;
+  return text;
 }
 
 SinkStatus PrometheusSink::status() const {
@@ -163,6 +162,8 @@ SinkStatus PrometheusSink::status() const {
       {"incarnations", now.incarnations},
       {"tombstones", now.tombstones},
       {"resync", now.resyncs},
+      {"exemplars", now.exemplars},
+      {"exemplars_dropped", now.exemplars_dropped},
       {"snapshot_bytes", snapshot_bytes_.load(std::memory_order_relaxed)},
       {"snapshot_failures", snapshot_failures_.load(std::memory_order_relaxed)},
   };
@@ -174,7 +175,9 @@ SinkStatus PrometheusSink::status() const {
 
 namespace {
 
-constexpr std::array<ConfigKey, 3> kKeys{{
+constexpr std::array<ConfigKey, 4> kKeys{{
+    {"created", "boolean", "false",
+     "OpenMetrics says of each counter and histogram since when it counts (x_created)"},
     {"gauge_linger", "duration", "60s", "a gauge is shown for so long after its publisher's bye"},
     {"keep_ended", "duration", "1h",
      "totals of a publisher that ended or was lost are folded into their series after so long"},
@@ -199,13 +202,14 @@ std::unique_ptr<Sink> create(const SinkConfig& config, const SinkSettings& setti
   aggregate.reserved_metrics = settings.reserved_metrics;
   aggregate.series = settings.series_limit;
   aggregate.series_per_metric = settings.series_per_metric_limit;
+  aggregate.created = config.flag("created");
   aggregate.gauge_linger_ns = config.duration_ns("gauge_linger");
   aggregate.keep_ended_ns = config.duration_ns("keep_ended");
   if (aggregate.keep_ended_ns < aggregate.gauge_linger_ns) {
     config.wrong("keep_ended", "at least as long as gauge_linger");
   }
   auto sink = std::make_unique<PrometheusSink>(std::move(options), settings.log);
-  settings.add_metrics_page([sink = sink.get()](const HttpRequest&) { return sink->page(); });
+  settings.add_metrics_view(*sink);
   return sink;
 }
 

@@ -7,8 +7,8 @@
 #include <string>
 
 #include "bus/aggregate/aggregate.hpp"
-#include "bus/base/http_message.hpp"
 #include "bus/base/log.hpp"
+#include "bus/pipeline/metrics_view.hpp"
 #include "bus/pipeline/sink.hpp"
 
 namespace insight {
@@ -23,7 +23,7 @@ struct PrometheusSinkOptions {
 /// never falls, also over a kill of the process.
 ///
 /// page() and status() are thread-safe; the rest belongs to the sink's worker.
-class PrometheusSink final : public Sink {
+class PrometheusSink final : public Sink, public MetricsView {
  public:
   PrometheusSink(PrometheusSinkOptions options, const Logger& log);
 
@@ -37,8 +37,8 @@ class PrometheusSink final : public Sink {
 
   SinkStatus status() const override;
 
-  /// Text for /metrics: nothing before open(), status 503 when the aggregate stays locked.
-  HttpResponse page();
+  /// Empty before open(); an error when the aggregate stays locked.
+  Result<std::string> page(Exposition exposition) override;
 
  private:
   using Lock = std::unique_lock<std::timed_mutex>;

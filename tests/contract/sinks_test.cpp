@@ -32,7 +32,7 @@ struct Bench {
         .log = Logger::none(),
         .state_directory = state.path(),
         .resource_labels = {"run"},
-        .add_metrics_page = [this](HttpHandler page) { pages.push_back(std::move(page)); }};
+        .add_metrics_view = [this](MetricsView& view) { views.push_back(&view); }};
     sink = plugin.create(config, settings);
     CHECK(config.wrong_keys.empty());
   }
@@ -50,7 +50,7 @@ struct Bench {
 
   test::TemporaryDirectory state;
   test::PresetConfig config;
-  std::vector<HttpHandler> pages;
+  std::vector<MetricsView*> views;
   std::unique_ptr<Sink> sink;
 };
 
@@ -189,7 +189,11 @@ TEST_CASE("the page of a sink answers before open, after close, and while batche
     const Records records;
     Bench bench(*plugin);
     const auto ask = [&] {
-      for (const HttpHandler& page : bench.pages) CHECK_NOTHROW((void)page({.method = "GET"}));
+      for (MetricsView* view : bench.views) {
+        for (const Exposition exposition : {Exposition::text, Exposition::open_metrics}) {
+          CHECK_NOTHROW((void)view->page(exposition));
+        }
+      }
     };
 
     ask();

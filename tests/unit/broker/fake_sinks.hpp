@@ -9,13 +9,19 @@
 namespace insight::test {
 
 /// A sink that forgets everything.
-class FakeSink final : public Sink {
+class FakeSink : public Sink {
  public:
   void open() override {}
 
   Delivery write(const Batch&) override { return {}; }
 
   void close() noexcept override {}
+};
+
+/// A page without anything on it.
+class FakeView : public MetricsView {
+ public:
+  Result<std::string> page(Exposition) override { return std::string(); }
 };
 
 inline constexpr std::array<ConfigKey, 8> kFakeKeys{{
@@ -40,8 +46,11 @@ inline std::unique_ptr<Sink> create_file(const SinkConfig& config, const SinkSet
 }
 
 inline std::unique_ptr<Sink> create_plain(const SinkConfig&, const SinkSettings& settings) {
-  settings.add_metrics_page([](const HttpRequest&) { return HttpResponse{}; });
-  return std::make_unique<FakeSink>();
+  struct Both final : FakeSink, FakeView {};
+
+  auto sink = std::make_unique<Both>();
+  settings.add_metrics_view(*sink);
+  return sink;
 }
 
 inline std::unique_ptr<Sink> create_picky(const SinkConfig&, const SinkSettings&) {

@@ -36,19 +36,19 @@ struct Broker {
         config, {.log = Logger::none(),
                  .state_directory = state_directory,
                  .resource_labels = {},
-                 .add_metrics_page = [this](HttpHandler handler) { page = std::move(handler); }});
+                 .add_metrics_view = [this](MetricsView& added) { view = &added; }});
   }
 
-  std::string scrape() const {
-    const HttpResponse response = page({.method = "GET"});
-    CHECK(response.status == 200);
-    return response.body;
+  std::string scrape(Exposition exposition = Exposition::text) const {
+    const Result<std::string> page = view->page(exposition);
+    REQUIRE(page);
+    return *page;
   }
 
   uint64_t figure(const std::string& name) const { return sink->status().figures.at(name); }
 
   test::PresetConfig config;
-  HttpHandler page;
+  MetricsView* view = nullptr;
   std::unique_ptr<Sink> sink;
 };
 
