@@ -232,9 +232,10 @@ void EnvelopeWriter::point(std::string_view label_bytes, double value) {
   ++records_;
 }
 
-void EnvelopeWriter::point(std::string_view label_bytes, const HistogramValue& value) {
+void EnvelopeWriter::point(std::string_view label_bytes, const HistogramValue& value,
+                           const Exemplar* exemplar) {
   const bool has_range = !std::isnan(value.min) && !std::isnan(value.max);
-  packer_to(message_).pack_array(2);
+  packer_to(message_).pack_array(exemplar != nullptr ? 4 : 2);
   append_bin(message_, label_bytes);
   packer_to(message_).pack_array(has_range ? 5 : 3);
   packer_to(message_).pack_uint64(value.count);
@@ -244,6 +245,14 @@ void EnvelopeWriter::point(std::string_view label_bytes, const HistogramValue& v
   if (has_range) {
     append_number(message_, value.min);
     append_number(message_, value.max);
+  }
+  if (exemplar != nullptr) {
+    packer_to(message_).pack_nil();  // the time of the point: when the envelope is sent
+    packer_to(message_).pack_array(4);
+    append_number(message_, exemplar->value);
+    packer_to(message_).pack_uint64(exemplar->time_ns);
+    append_bin(message_, view(exemplar->trace_id));
+    append_bin(message_, view(exemplar->span_id));
   }
   ++points_;
   ++records_;

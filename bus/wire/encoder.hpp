@@ -53,7 +53,8 @@ class EnvelopeWriter {
   /// Metrics: a family, then its points.  Never together with spans.
   void family(std::string_view family_bytes);
   void point(std::string_view label_bytes, double value);
-  void point(std::string_view label_bytes, const HistogramValue& value);
+  void point(std::string_view label_bytes, const HistogramValue& value,
+             const Exemplar* exemplar = nullptr);
 
   /// Spans: elements that encode_span made.
   void span(std::string_view encoded);
@@ -72,6 +73,8 @@ class EnvelopeWriter {
   static constexpr size_t histogram_bytes(size_t packed_labels, size_t buckets) {
     return packed_labels + 48 + 9 * buckets;
   }
+
+  static constexpr size_t kExemplarBytes = 48;  ///< what an exemplar adds
 
   /// Stamps `sent` and `mono` and gives the message, valid until start().  Called again, it stamps
   /// the same envelope anew.

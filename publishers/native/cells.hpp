@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "publishers/native/current_span.hpp"
 #include "publishers/native/ids.hpp"
 #include "publishers/native/span_ring.hpp"
 #include <insight/insight.hpp>
@@ -20,7 +21,20 @@ struct Thread : CellPages {
   Ids ids;              ///< thread-bound
   std::string scratch;  ///< thread-bound: the span that is being encoded
   std::vector<std::shared_ptr<SpanRing>>
-      rings;  ///< thread-bound: one for each publisher it sends spans to
+      rings;           ///< thread-bound: one for each publisher it sends spans to
+  CurrentSpans spans;  ///< thread-bound
+
+  /// Null when too many spans are current.
+  std::shared_ptr<CurrentSpan> make_current(const SpanContext& context) {
+    auto span = spans.push(context);
+    current = spans.innermost();
+    return span;
+  }
+
+  void forget_ended_spans() noexcept {
+    spans.forget_ended();
+    current = spans.innermost();
+  }
 };
 
 /// The thread's record; null until it has one.

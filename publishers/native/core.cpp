@@ -25,7 +25,10 @@ Identity new_identity(const Settings& settings, Drops& drops, bool is_child) {
 }  // namespace
 
 Core::Core(Process& owner, Settings given)
-    : process(owner), settings(std::move(given)), table(this, owner.cells, accounts.drops) {
+    : process(owner),
+      settings(std::move(given)),
+      table(this, owner.cells, accounts.drops),
+      states(accounts.drops) {
   ProcessLock lock(process);
   identity_ = new_identity(settings, accounts.drops, false);
   process.add(this);
@@ -63,6 +66,7 @@ void Core::restart() noexcept {
   // would end the parent's connections or wait for threads that are not there.
   if (sender_ != nullptr) process.abandon(std::move(sender_));
   rings_.clear();
+  states.clear();  // the parent's, which ends them
   accounts.drops.clear();
   accounts.spans.store(0, std::memory_order_relaxed);
   accounts.spans_sent.store(0, std::memory_order_relaxed);
@@ -155,6 +159,24 @@ void Core::record(Thread& thread, std::string_view span) noexcept {
     MutexLock lock(process.mutex);
     if (sender_ != nullptr) sender_->wake();
   }
+}
+
+uint64_t Core::begin_state(const SpanRecord& span) {
+  ProcessLock lock(process);
+  if (is_closed()) return 0;
+  start();
+  const uint64_t id = states.begin(span);
+  if (id != 0) accounts.spans.fetch_add(1, std::memory_order_relaxed);
+  return id;
+}
+
+void Core::end_state(uint64_t id, const SpanRecord& span, uint64_t end_ns) {
+  std::string encoded;
+  span.encode(SpanWhat::end, end_ns, encoded);
+  MutexLock lock(process.mutex);
+  // One that close() has ended is counted already.
+  if (!states.end(id, std::move(encoded), span.status, end_ns)) return;
+  accounts.spans.fetch_add(1, std::memory_order_relaxed);
 }
 
 std::vector<std::shared_ptr<SpanRing>> Core::rings() {

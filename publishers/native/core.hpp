@@ -14,7 +14,9 @@
 #include "publishers/native/metric_table.hpp"
 #include "publishers/native/process.hpp"
 #include "publishers/native/settings.hpp"
+#include "publishers/native/span_record.hpp"
 #include "publishers/native/span_ring.hpp"
+#include "publishers/native/state_table.hpp"
 #include <insight/insight.hpp>
 
 namespace insight::native {
@@ -24,7 +26,7 @@ class Sender;
 /// Cumulative since the incarnation began.  Thread-safe.
 struct Accounts {
   Drops drops;
-  std::atomic<uint64_t> spans{0};  ///< ended by the application, dropped ones too
+  std::atomic<uint64_t> spans{0};  ///< records of spans that were made, dropped ones too
   std::atomic<uint64_t> spans_sent{0};
   std::atomic<uint64_t> envelopes_sent{0};
   std::atomic<uint64_t> bytes_sent{0};
@@ -63,6 +65,9 @@ class Core {
   Thread* ensure_thread() noexcept;
   /// Takes an encoded span of the calling thread, or counts it as dropped.
   void record(Thread& thread, std::string_view span) noexcept;
+  /// The number of a state that begins; 0 when it shall be recorded as a span instead.
+  uint64_t begin_state(const SpanRecord& span);
+  void end_state(uint64_t id, const SpanRecord& span, uint64_t end_ns);
 
   /// True in a forked child until the first slow path.
   bool needs_restart() const noexcept { return needs_restart_.load(std::memory_order_relaxed); }
@@ -98,6 +103,7 @@ class Core {
 
   Accounts accounts;
   MetricTable table INSIGHT_GUARDED_BY(process.mutex);
+  StateTable states INSIGHT_GUARDED_BY(process.mutex);
 
  private:
   ~Core();

@@ -20,8 +20,10 @@ enum class Drop : uint8_t {
   memory,          ///< a call for which there was no memory
   resource,        ///< a resource attribute beyond the limits
   span_buffer,     ///< a span for which its thread's ring had no room
-  span_size,       ///< a span that is too long
-  span_attribute,  ///< a span's attribute beyond the limits
+  span_attribute,  ///< an attribute of a span, an event or a link beyond the limits
+  span_event,      ///< a span's event beyond the limits
+  span_link,       ///< a span's link beyond the limits, or to nothing
+  state_limit,     ///< a state beyond the limits: recorded as a span when it ends
   closed,          ///< a span that ended after close()
   count_           // number of reasons
 };
@@ -30,9 +32,10 @@ inline constexpr size_t kDropCount = static_cast<size_t>(Drop::count_);
 
 /// "drop.bad_value" and so on: the keys of `acc`.
 inline constexpr std::array<std::string_view, kDropCount> kDropNames{
-    "drop.bad_value",   "drop.bad_name",     "drop.bad_bounds",     "drop.bad_label",
-    "drop.conflict",    "drop.series_limit", "drop.memory",         "drop.resource",
-    "drop.span_buffer", "drop.span_size",    "drop.span_attribute", "drop.closed",
+    "drop.bad_value",   "drop.bad_name",       "drop.bad_bounds", "drop.bad_label",
+    "drop.conflict",    "drop.series_limit",   "drop.memory",     "drop.resource",
+    "drop.span_buffer", "drop.span_attribute", "drop.span_event", "drop.span_link",
+    "drop.state_limit", "drop.closed",
 };
 
 /// Cumulative since the start of the incarnation.  Thread-safe.

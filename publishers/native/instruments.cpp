@@ -30,6 +30,13 @@ Handle child(const Handle& parent, const Labels& labels) noexcept {
   }
 }
 
+// Out of line, so that observe() keeps its registers where no span is current.
+[[gnu::noinline]] void offer_exemplar(const native::CellPages& thread, const Instrument& instrument,
+                                      double value) noexcept {
+  const native::CurrentSpan* span = static_cast<const native::Thread&>(thread).spans.innermost();
+  if (span != nullptr) instrument.exemplar->offer(value, span->context);
+}
+
 // A NaN of the application must not look like a gauge that nobody has set.
 uint64_t gauge_bits(double value) noexcept {
   return std::bit_cast<uint64_t>(std::isnan(value) ? std::numeric_limits<double>::quiet_NaN()
@@ -116,10 +123,12 @@ void Histogram::observe(double value) const noexcept {
   for (uint32_t i = 0; i < left; ++i) below += first[i] < value ? 1 : 0;
   const uint32_t bucket = static_cast<uint32_t>(first - bounds_) + below;
 
-  double* page = native::thread_cells->pages[cell_ / native::kCellsPerPage];
+  const native::CellPages* thread = native::thread_cells;
+  double* page = thread->pages[cell_ / native::kCellsPerPage];
   if (page == nullptr) [[unlikely]] {
     instrument->core->add(cell_ + bucket, 1);
     instrument->core->add(cell_ + bound_count_ + 1, value);
+    if (thread->current != nullptr) offer_exemplar(*thread, *instrument, value);
     return;
   }
   double* cells = page + cell_ % native::kCellsPerPage;
@@ -127,6 +136,9 @@ void Histogram::observe(double value) const noexcept {
   const std::atomic_ref<double> sum(cells[bound_count_ + 1]);
   count.store(count.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
   sum.store(sum.load(std::memory_order_relaxed) + value, std::memory_order_relaxed);
+  // After the cells, which are read after it: no exemplar is sent before its observation.
+  if (thread->current != nullptr) [[unlikely]]
+    offer_exemplar(*thread, *instrument, value);
 }
 
 Histogram Histogram::with(const Labels& labels) const noexcept {

@@ -216,12 +216,15 @@ Instrument* MetricTable::add(Metric& metric, const Labels& sorted, std::string k
     found = metric.label_sets.emplace(packed_keys, std::move(fresh)).first;
   }
   LabelSet* set = found->second.get();
+  std::unique_ptr<ExemplarSlot> slot;
+  if (metric.kind == Kind::histogram) slot = std::make_unique<ExemplarSlot>();
   Instrument& instrument = set->series.emplace_back();
   instrument.core = core_;
   instrument.label_set = set;
   instrument.labels = std::move(values);
   instrument.cell = cell;
   instrument.gauge.store(kUnset, std::memory_order_relaxed);
+  instrument.exemplar = std::move(slot);
   instrument.is_live = true;
   metric.series.emplace(std::move(key), &instrument);
   ++series_count_;
@@ -279,6 +282,9 @@ void MetricTable::gather(const Due& due, Cursor& cursor, wire::EnvelopeWriter& w
       looked_at += 1 + metric.cells;
       Instrument& instrument = set.series[cursor.series];
       Sent value{.instrument = &instrument};
+      Exemplar exemplar;
+      // Before the cells, which are written before it.
+      if (instrument.exemplar != nullptr) value.exemplar = instrument.exemplar->read(exemplar);
       const bool is_changed_now = is_changed(instrument, value);
       if (metric.kind == Kind::gauge) {
         if (std::bit_cast<uint64_t>(value.value) == kUnset) continue;
@@ -299,7 +305,7 @@ void MetricTable::gather(const Due& due, Cursor& cursor, wire::EnvelopeWriter& w
         histogram.count = static_cast<uint64_t>(value.value);
         histogram.sum = value.sum;
         histogram.buckets = buckets_;
-        writer.point(instrument.labels, histogram);
+        writer.point(instrument.labels, histogram, value.exemplar != 0 ? &exemplar : nullptr);
       } else {
         writer.point(instrument.labels, value.value);
       }
@@ -307,6 +313,15 @@ void MetricTable::gather(const Due& due, Cursor& cursor, wire::EnvelopeWriter& w
     }
   }
   cursor = {};
+}
+
+void MetricTable::sent(const std::vector<Sent>& sent, uint64_t now_mono_ns) noexcept {
+  for (const Sent& one : sent) {
+    one.instrument->sent_value = one.value;
+    one.instrument->sent_sum = one.sum;
+    one.instrument->sent_mono_ns = now_mono_ns;
+    if (one.exemplar != 0) one.instrument->exemplar->forget(one.exemplar);
+  }
 }
 
 bool MetricTable::has_live() const noexcept {
@@ -334,6 +349,7 @@ void MetricTable::restart() noexcept {
       instrument.sent_value = 0;
       instrument.sent_sum = 0;
       instrument.sent_mono_ns = 0;
+      if (instrument.exemplar != nullptr) instrument.exemplar->restart();
     }
   }
 }

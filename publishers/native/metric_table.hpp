@@ -16,6 +16,7 @@
 #include "bus/wire/encoder.hpp"
 #include "publishers/native/cells.hpp"
 #include "publishers/native/drops.hpp"
+#include "publishers/native/exemplar_slot.hpp"
 #include <insight/insight.hpp>
 
 namespace insight::native {
@@ -38,6 +39,7 @@ struct Instrument {
   uint32_t cell = 0;   ///< counter: its cell; histogram: buckets, then the sum
   /// Gauge: the bits of its value; see kUnset.  Written by any thread.
   std::atomic<uint64_t> gauge{0};
+  std::unique_ptr<ExemplarSlot> exemplar;  ///< of a histogram
 
   // Process lock.
   bool is_live = false;  ///< registered or recorded in this incarnation
@@ -67,7 +69,7 @@ struct Metric {
 };
 
 /// The series of one publisher, bounded whatever the application asks for.  Every method needs the
-/// process lock.
+/// process lock, but for sent().
 class MetricTable {
  public:
   static constexpr size_t kMaxSeriesPerMetric = 2'000;
@@ -109,6 +111,7 @@ class MetricTable {
     Instrument* instrument = nullptr;
     double value = 0;
     double sum = 0;
+    uint64_t exemplar = 0;  ///< its version; 0: none
   };
 
   struct Due {
@@ -122,6 +125,9 @@ class MetricTable {
   /// start.
   void gather(const Due& due, Cursor& cursor, wire::EnvelopeWriter& writer,
               std::vector<Sent>& sent);
+
+  /// These were accepted by a send.  Flush thread; needs no lock.
+  static void sent(const std::vector<Sent>& sent, uint64_t now_mono_ns) noexcept;
 
   /// Nobody records into these series any more.
   void give_back_cells() noexcept;

@@ -255,7 +255,7 @@ Sender::Progress Sender::flush(const Now& now) {
     said_hello_ = true;
   }
   if (now.mono_ns >= next_flush_ns_) {
-    if (!send_metrics(now)) return Progress::blocked;
+    if (!send_metrics(now) || !send_states(now)) return Progress::blocked;
     next_flush_ns_ = now.mono_ns + core_.settings.flush_interval_ns;
   }
   if (const Progress progress = send_spans(now); progress != Progress::done) return progress;
@@ -268,11 +268,14 @@ Sender::Progress Sender::flush(const Now& now) {
   return Progress::done;
 }
 
+// Less than the promise by what a round may come late.
+uint64_t Sender::refresh_ns() const noexcept {
+  return kRefresh - std::min(core_.settings.flush_interval_ns + kSecond / 2, kRefresh);
+}
+
 bool Sender::send_metrics(const Now& now) {
-  const uint64_t margin = core_.settings.flush_interval_ns + kSecond / 2;
-  const MetricTable::Due due{.now_mono_ns = now.mono_ns,
-                             .refresh_ns = kRefresh - std::min(margin, kRefresh),
-                             .all_before_mono_ns = all_before_ns_};
+  const MetricTable::Due due{
+      .now_mono_ns = now.mono_ns, .refresh_ns = refresh_ns(), .all_before_mono_ns = all_before_ns_};
   do {
     if (!has_room(now)) return false;
     begin(wire::LifeEvent::none, 0, 0);
@@ -287,12 +290,39 @@ bool Sender::send_metrics(const Now& now) {
       cursor_ = before;
       return false;
     }
-    for (const MetricTable::Sent& sent : sent_) {
-      sent.instrument->sent_value = sent.value;
-      sent.instrument->sent_sum = sent.sum;
-      sent.instrument->sent_mono_ns = last_sent_ns_;
-    }
+    MetricTable::sent(sent_, last_sent_ns_);
   } while (!cursor_.is_at_start());
+  return true;
+}
+
+bool Sender::send_states(const Now& now) {
+  const StateTable::When when{.now_mono_ns = now.mono_ns,
+                              .refresh_ns = refresh_ns(),
+                              .all_before_mono_ns = all_before_ns_,
+                              .close_wall_ns = is_closing_ ? now.wall_ns : 0};
+  uint64_t after = 0;
+  do {
+    states_.clear();
+    {
+      MutexLock lock(core_.process.mutex);
+      after = core_.states.gather(when, after, states_);
+    }
+    if (states_.empty()) continue;
+    uint64_t oldest = 0;
+    uint64_t made = 0;
+    for (const StateTable::Due& one : states_) {
+      if (one.time_ns != 0) oldest = oldest == 0 ? one.time_ns : std::min(oldest, one.time_ns);
+      made += one.is_new ? 1 : 0;
+    }
+    if (!has_room(now)) return false;
+    begin(wire::LifeEvent::none, states_.size(), oldest, made);
+    for (const StateTable::Due& one : states_) writer_.span(one.encoded);
+    if (!transmit()) return false;
+    core_.accounts.spans.fetch_add(made, std::memory_order_relaxed);
+    core_.accounts.spans_sent.fetch_add(states_.size(), std::memory_order_relaxed);
+    MutexLock lock(core_.process.mutex);
+    core_.states.sent(states_, last_sent_ns_);
+  } while (after != 0);
   return true;
 }
 
@@ -358,7 +388,7 @@ bool Sender::has_room(const Now& now) {
   return false;
 }
 
-void Sender::begin(wire::LifeEvent life, uint64_t spans, uint64_t oldest_ns) {
+void Sender::begin(wire::LifeEvent life, uint64_t spans, uint64_t oldest_ns, uint64_t made) {
   const Accounts& accounts = core_.accounts;
   acc_.clear();
   acc_.emplace_back("spans_sent", accounts.spans_sent.load(std::memory_order_relaxed) + spans);
@@ -366,7 +396,7 @@ void Sender::begin(wire::LifeEvent life, uint64_t spans, uint64_t oldest_ns) {
     const uint64_t n = accounts.drops.get(static_cast<Drop>(i));
     if (n != 0) acc_.emplace_back(kDropNames[i], n);
   }
-  acc_.emplace_back("spans", accounts.spans.load(std::memory_order_relaxed));
+  acc_.emplace_back("spans", accounts.spans.load(std::memory_order_relaxed) + made);
   acc_.emplace_back("bytes_sent", accounts.bytes_sent.load(std::memory_order_relaxed));
   acc_.emplace_back("again", accounts.again.load(std::memory_order_relaxed));
 

@@ -67,12 +67,15 @@ class Sender {
   int wait_ms(const Now& now, uint64_t close_at) const noexcept;
 
   Progress flush(const Now& now);
+  uint64_t refresh_ns() const noexcept;
   bool send_metrics(const Now& now);
+  bool send_states(const Now& now);
   Progress send_spans(const Now& now);
   bool send_life(wire::LifeEvent life, const Now& now);
   bool has_news() const;
 
-  void begin(wire::LifeEvent life, uint64_t spans, uint64_t oldest_ns);
+  /// `made`: how many of the spans nobody has counted as recorded yet.
+  void begin(wire::LifeEvent life, uint64_t spans, uint64_t oldest_ns, uint64_t made = 0);
   bool has_room(const Now& now);
   bool transmit();
 
@@ -108,6 +111,7 @@ class Sender {
   size_t first_ring_ = 0;
   wire::EnvelopeWriter writer_;
   std::vector<MetricTable::Sent> sent_;
+  std::vector<StateTable::Due> states_;
   std::vector<std::string_view> spans_;
   std::vector<std::pair<std::string_view, uint64_t>> acc_;
 };

@@ -1,15 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <algorithm>
-#include <cstring>
 #include <exception>
+#include <new>
 #include <utility>
-#include <variant>
 
 #include "bus/base/clock.hpp"
-#include "bus/base/text.hpp"
-#include "bus/model/batch.hpp"
-#include "bus/wire/encoder.hpp"
-#include "bus/wire/limits.hpp"
 #include "publishers/native/core.hpp"
 #include <insight/insight.hpp>
 
@@ -17,24 +11,46 @@ namespace insight {
 
 namespace native {
 
+namespace {
+
+// The thread that it was current on may be another one, and learns of it when it looks.
+void leave(std::shared_ptr<CurrentSpan>& current) noexcept {
+  if (current == nullptr) return;
+  current->is_over.store(true, std::memory_order_relaxed);
+  current.reset();
+  if (Thread* thread = this_thread()) thread->forget_ended_spans();
+}
+
+}  // namespace
+
 /// A span that has not ended.
 struct SpanData {
-  using Value = std::variant<std::string, int64_t, double, bool>;
+  SpanData(Core& owner, std::string_view name, std::string_view lane)
+      : core(owner), record(name, lane) {
+    core.retain();
+  }
 
-  explicit SpanData(Core& owner) : core(owner) { core.retain(); }
-
-  ~SpanData() { core.release(); }
+  ~SpanData() {
+    native::leave(current);
+    core.release();
+  }
 
   SpanData(const SpanData&) = delete;
   SpanData& operator=(const SpanData&) = delete;
 
+  void leave() noexcept { native::leave(current); }
+
+  Drops& drops() const noexcept { return core.accounts.drops; }
+
+  // By the monotonic clock: a step of the wall clock must not make a span long or negative.
+  uint64_t now_ns() const noexcept { return record.start_ns + (mono_now_ns() - start_mono_ns); }
+
   Core& core;
+  SpanRecord record;
   uint64_t forks = 0;
   uint64_t start_mono_ns = 0;
-  Span span;  // its views are filled when it ends
-  std::string name;
-  std::string lane;
-  std::vector<std::pair<std::string, Value>> attributes;
+  uint64_t state = 0;                    // 0: a span
+  std::shared_ptr<CurrentSpan> current;  // null: not current
 };
 
 }  // namespace native
@@ -42,153 +58,129 @@ struct SpanData {
 namespace {
 
 using native::Core;
+using native::CurrentSpan;
 using native::Drop;
 using native::SpanData;
+using native::Thread;
 
-constexpr size_t kMaxSpanBytes = 64 << 10;
+enum class Form : uint8_t { span, state };
 
-// The longest beginning of at most `limit` bytes that does not end inside of a character.
-std::string_view cut(std::string_view text, size_t limit) {
-  if (text.size() <= limit) return text;
-  size_t end = limit;
-  while (end > 0 && limit - end < 3 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80)
-    --end;
-  return text.substr(0, end);
-}
-
-// As UTF-8 of at most `limit` bytes.
-std::string bounded(std::string_view text, size_t limit) {
-  std::string clean = to_utf8(cut(text, limit));  // which may make it longer
-  clean.resize(cut(clean, limit).size());
-  return clean;
-}
-
-bool is_zero(std::span<const unsigned char> id) {
-  return std::ranges::all_of(id, [](unsigned char byte) { return byte == 0; });
-}
-
-void set_attribute(SpanData* data, std::string_view key, SpanData::Value value) noexcept {
-  if (data == nullptr) return;
-  try {
-    std::string name = bounded(key, wire::kMaxNameBytes);
-    const auto same =
-        std::ranges::find(data->attributes, name, &std::pair<std::string, SpanData::Value>::first);
-    if (same != data->attributes.end()) {
-      same->second = std::move(value);
-    } else if (data->attributes.size() < wire::kMaxAttributes && !name.empty()) {
-      data->attributes.emplace_back(std::move(name), std::move(value));
-    } else {
-      data->core.accounts.drops.add(Drop::span_attribute);
-    }
-  } catch (const std::exception&) {
-    data->core.accounts.drops.add(Drop::span_attribute);
-  }
+void count_dropped(Core& core, Drop reason) noexcept {
+  core.accounts.spans.fetch_add(1, std::memory_order_relaxed);
+  core.accounts.drops.add(reason);
 }
 
 void record(SpanData& data) {
-  Core& core = data.core;
-  native::Thread* thread = core.ensure_thread();
+  const uint64_t end_ns = data.now_ns();
+  if (data.state != 0) {
+    data.core.end_state(data.state, data.record, end_ns);
+    return;
+  }
+  Thread* thread = data.core.ensure_thread();
   if (thread == nullptr) {
-    core.accounts.spans.fetch_add(1, std::memory_order_relaxed);
-    core.accounts.drops.add(Drop::span_buffer);
+    count_dropped(data.core, Drop::span_buffer);
     return;
   }
-  Span& span = data.span;
-  // By the monotonic clock: a step of the wall clock must not make a span long or negative.
-  span.end_ns = span.start_ns + (mono_now_ns() - data.start_mono_ns);
-  span.name = data.name;
-  span.lane = data.lane;
-  std::vector<Attribute> attributes;
-  attributes.reserve(data.attributes.size());
-  for (const auto& [key, value] : data.attributes) {
-    attributes.push_back({key, std::visit([](const auto& v) { return AttributeValue(v); }, value)});
-  }
-  span.attributes = attributes;
+  std::string& encoded = thread->scratch;
+  encoded.assign(reinterpret_cast<const char*>(&end_ns), sizeof end_ns);
+  data.record.encode(SpanWhat::span, end_ns, encoded);
+  data.core.record(*thread, encoded);
+}
 
-  std::string& record = thread->scratch;
-  record.assign(reinterpret_cast<const char*>(&span.end_ns), sizeof span.end_ns);
-  wire::encode_span(span, record);
-  if (record.size() > kMaxSpanBytes) {
-    core.accounts.spans.fetch_add(1, std::memory_order_relaxed);
-    core.accounts.drops.add(Drop::span_size);
-    std::string().swap(record);
-    return;
+// Null when nothing shall be recorded.
+std::unique_ptr<SpanData> begin(Core* core, std::string_view name, const SpanOptions& options,
+                                Form form) noexcept {
+  if (core == nullptr || core->is_closed()) return nullptr;
+  try {
+    Thread* thread = core->ensure_thread();
+    if (thread == nullptr) throw std::bad_alloc();
+    auto data = std::make_unique<SpanData>(*core, name, options.lane);
+    data->forks = core->process.forks();
+    const Now now = read_clocks();
+    data->start_mono_ns = now.mono_ns;
+    native::SpanRecord& span = data->record;
+    span.start_ns = now.wall_ns;
+    const CurrentSpan* around = thread->spans.innermost();
+    const SpanContext parent =
+        options.parent || around == nullptr ? options.parent : around->context;
+    span.has_parent = static_cast<bool>(parent);
+    span.context.trace_id = span.has_parent ? parent.trace_id : thread->ids.trace_id();
+    span.context.span_id = thread->ids.span_id();
+    span.parent_id = parent.span_id;
+    for (const auto& [key, value] : options.attributes) span.attribute(key, value, data->drops());
+    if (form == Form::state) data->state = core->begin_state(span);
+    data->current = thread->make_current(span.context);
+    return data;
+  } catch (const std::exception&) {
+    core->accounts.drops.add(Drop::memory);
+    return nullptr;
   }
-  core.record(*thread, record);
 }
 
 }  // namespace
 
 ActiveSpan Publisher::span(std::string_view name, const SpanOptions& options) noexcept {
-  if (core_ == nullptr || core_->is_closed()) return ActiveSpan();
-  try {
-    native::Thread* thread = core_->ensure_thread();
-    if (thread == nullptr) return ActiveSpan();
-    auto data = std::make_unique<SpanData>(*core_);
-    data->forks = core_->process.forks();
-    const Now now = read_clocks();
-    data->start_mono_ns = now.mono_ns;
-    data->span.start_ns = now.wall_ns;
-    data->span.span_id = thread->ids.span_id();
-    data->span.has_parent = !is_zero(options.parent.trace_id) && !is_zero(options.parent.span_id);
-    data->span.trace_id = data->span.has_parent ? options.parent.trace_id : thread->ids.trace_id();
-    data->span.parent_id = options.parent.span_id;
-    data->name = bounded(name, wire::kMaxNameBytes);
-    data->lane = bounded(options.lane, wire::kMaxNameBytes);
-    return ActiveSpan(std::move(data));
-  } catch (const std::exception&) {
-    core_->accounts.drops.add(Drop::memory);
-    return ActiveSpan();
-  }
+  return ActiveSpan(begin(core_, name, options, Form::span));
+}
+
+ActiveSpan Publisher::state(std::string_view name, const SpanOptions& options) noexcept {
+  return ActiveSpan(begin(core_, name, options, Form::state));
 }
 
 ActiveSpan::ActiveSpan() noexcept = default;
 
 ActiveSpan::ActiveSpan(std::unique_ptr<SpanData> data) noexcept : data_(std::move(data)) {}
 
-ActiveSpan::ActiveSpan(ActiveSpan&& other) noexcept = default;
+ActiveSpan::ActiveSpan(ActiveSpan&& other) noexcept : data_(std::move(other.data_)) { detach(); }
 
 ActiveSpan& ActiveSpan::operator=(ActiveSpan&& other) noexcept {
   if (this != &other) {
     end();
     data_ = std::move(other.data_);
+    detach();
   }
   return *this;
 }
 
 ActiveSpan::~ActiveSpan() { end(); }
 
-void ActiveSpan::attribute(std::string_view key, std::string_view value) noexcept {
+void ActiveSpan::attribute(std::string_view key, const SpanValue& value) noexcept {
   if (data_ == nullptr) return;
   try {
-    set_attribute(data_.get(), key, bounded(value, wire::kMaxStringBytes));
+    data_->record.attribute(key, value, data_->drops());
   } catch (const std::exception&) {
-    data_->core.accounts.drops.add(Drop::span_attribute);
+    data_->drops().add(Drop::span_attribute);
   }
 }
 
-void ActiveSpan::attribute(std::string_view key, const char* value) noexcept {
-  attribute(key, std::string_view(value == nullptr ? "" : value));
+void ActiveSpan::event(std::string_view name, std::span<const SpanAttribute> attributes) noexcept {
+  if (data_ == nullptr) return;
+  try {
+    data_->record.event(data_->now_ns(), name, attributes, data_->drops());
+  } catch (const std::exception&) {
+    data_->drops().add(Drop::span_event);
+  }
 }
 
-void ActiveSpan::attribute(std::string_view key, int64_t value) noexcept {
-  set_attribute(data_.get(), key, value);
-}
-
-void ActiveSpan::attribute(std::string_view key, double value) noexcept {
-  set_attribute(data_.get(), key, value);
-}
-
-void ActiveSpan::attribute(std::string_view key, bool value) noexcept {
-  set_attribute(data_.get(), key, value);
+void ActiveSpan::link(const SpanContext& to, std::span<const SpanAttribute> attributes) noexcept {
+  if (data_ == nullptr) return;
+  try {
+    data_->record.link(to, attributes, data_->drops());
+  } catch (const std::exception&) {
+    data_->drops().add(Drop::span_link);
+  }
 }
 
 void ActiveSpan::succeed() noexcept {
-  if (data_ != nullptr) data_->span.status = SpanStatus::ok;
+  if (data_ != nullptr) data_->record.status = SpanStatus::ok;
 }
 
 void ActiveSpan::fail() noexcept {
-  if (data_ != nullptr) data_->span.status = SpanStatus::error;
+  if (data_ != nullptr) data_->record.status = SpanStatus::error;
+}
+
+void ActiveSpan::detach() noexcept {
+  if (data_ != nullptr) data_->leave();
 }
 
 void ActiveSpan::end() noexcept {
@@ -198,14 +190,34 @@ void ActiveSpan::end() noexcept {
   try {
     record(*data);
   } catch (const std::exception&) {
-    data->core.accounts.spans.fetch_add(1, std::memory_order_relaxed);
-    data->core.accounts.drops.add(Drop::span_buffer);
+    count_dropped(data->core, Drop::span_buffer);
   }
 }
 
 SpanContext ActiveSpan::context() const noexcept {
-  if (data_ == nullptr) return {};
-  return {.trace_id = data_->span.trace_id, .span_id = data_->span.span_id};
+  return data_ == nullptr ? SpanContext{} : data_->record.context;
+}
+
+SpanScope::SpanScope(const SpanContext& context) noexcept {
+  try {
+    native::Thread* thread = native::this_thread();
+    if (thread == nullptr) {
+      native::Process& process = native::Process::instance();
+      native::ProcessLock lock(process);
+      thread = process.cells.ensure_thread();
+    }
+    if (thread != nullptr) current_ = thread->make_current(context);
+  } catch (const std::exception&) {
+    current_ = nullptr;  // no memory: what is current stays
+  }
+}
+
+SpanScope::~SpanScope() { native::leave(current_); }
+
+SpanContext SpanScope::current() noexcept {
+  const Thread* thread = native::this_thread();
+  const CurrentSpan* span = thread == nullptr ? nullptr : thread->spans.innermost();
+  return span == nullptr ? SpanContext{} : span->context;
 }
 
 }  // namespace insight

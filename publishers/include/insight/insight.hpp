@@ -12,7 +12,9 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #define INSIGHT_API __attribute__((visibility("default")))
@@ -38,6 +40,7 @@ enum class Merge : uint8_t { last, sum, min, max, mean, each };
 namespace native {
 
 class Core;
+struct CurrentSpan;
 struct Instrument;
 struct SpanData;
 
@@ -47,6 +50,7 @@ inline constexpr size_t kCellPages = 1024;
 /// The cells of one thread.  A page that the thread has not used yet is null.
 struct CellPages {
   std::array<double*, kCellPages> pages{};
+  const CurrentSpan* current = nullptr;  ///< null: nothing is current on this thread
 };
 
 /// The one variable per thread: a shared page table with nothing but nulls until the thread records
@@ -146,6 +150,10 @@ class INSIGHT_API Histogram {
 
   /// Adds one observation; NaN and infinities are counted as `bad_value` and ignored.
   /// Never blocks, never allocates but for the first call of a thread, never throws.
+  ///
+  /// Where a span is current on this thread, the observation may become the exemplar of the series:
+  /// of those between two envelopes the largest does, because the rare slow ones are what people
+  /// look for.
   void observe(double value) const noexcept;
 
   Histogram with(const Labels& labels) const noexcept;
@@ -185,15 +193,75 @@ inline constexpr std::array<double, 18> tokens{
 struct SpanContext {
   std::array<unsigned char, 16> trace_id{};
   std::array<unsigned char, 8> span_id{};
+
+  bool operator==(const SpanContext&) const = default;
+
+  /// Both ids are there.
+  explicit operator bool() const noexcept {
+    return trace_id != decltype(trace_id){} && span_id != decltype(span_id){};
+  }
+};
+
+/// What an attribute says; it keeps its type.  Text is viewed, and copied by the call that takes
+/// it.  Value.
+class SpanValue {
+ public:
+  using Variant = std::variant<std::string_view, int64_t, uint64_t, double, bool>;
+
+  // Implicit, so that attribute("step", 10) and {{"step", 10}} read as they do.
+  // NOLINTBEGIN(google-explicit-constructor,hicpp-explicit-conversions)
+  SpanValue(std::string_view text) noexcept : value_(text) {}
+
+  SpanValue(const std::string& text) noexcept : value_(std::string_view(text)) {}
+
+  SpanValue(const char* text) noexcept : value_(std::string_view(text == nullptr ? "" : text)) {}
+
+  template <typename Number>
+    requires std::is_arithmetic_v<Number>
+  SpanValue(Number value) noexcept {
+    if constexpr (std::is_same_v<Number, bool>) {
+      value_ = value;
+    } else if constexpr (std::is_floating_point_v<Number>) {
+      value_ = static_cast<double>(value);
+    } else if constexpr (std::is_unsigned_v<Number>) {
+      value_ = static_cast<uint64_t>(value);
+    } else {
+      value_ = static_cast<int64_t>(value);
+    }
+  }
+
+  // NOLINTEND(google-explicit-constructor,hicpp-explicit-conversions)
+
+  const Variant& get() const noexcept { return value_; }
+
+ private:
+  Variant value_;
+};
+
+struct SpanAttribute {
+  std::string_view key;
+  SpanValue value;
 };
 
 struct SpanOptions {
   std::string_view lane{};  ///< what does one thing at a time: a worker, a replica
-  SpanContext parent{};     ///< its trace is continued
+  SpanContext parent{};     ///< its trace is continued; none: that of the current span
+  std::vector<SpanAttribute> attributes{};  ///< from the start; of a state seen while it is open
 };
 
 /// An interval that ends with its scope.  Thread-bound: used and ended by one thread at a time.  A
 /// span that is still open when its process forks is recorded by the parent alone.
+///
+/// From its beginning it is *current* on the thread that began it: spans that begin there without
+/// an explicit parent become its children, and histograms take their exemplars from it.  It stops
+/// being current when it ends, in whatever order and by whatever thread, and when it is moved or
+/// detached: a span that is kept in an object lives on apart from the scope that began it.  Spans
+/// that are current together are nested; the one that became current last counts.  Of more than 64
+/// on one thread the innermost are not current.
+///
+/// A span holds 64 attributes, 32 events and 32 links, texts of 4 KiB, and 64 KiB in all.  What
+/// comes beyond that is dropped and counted (`span_attribute`, `span_event`, `span_link`), never
+/// the span.
 class INSIGHT_API ActiveSpan {
  public:
   ActiveSpan() noexcept;
@@ -202,18 +270,30 @@ class INSIGHT_API ActiveSpan {
   ~ActiveSpan();
 
   /// Sets an attribute; the last value of a key wins.
-  void attribute(std::string_view key, std::string_view value) noexcept;
-  void attribute(std::string_view key, const char* value) noexcept;
-  void attribute(std::string_view key, int64_t value) noexcept;
+  void attribute(std::string_view key, const SpanValue& value) noexcept;
 
-  void attribute(std::string_view key, int value) noexcept { attribute(key, int64_t{value}); }
+  /// Something that happened now.
+  ///
+  ///     span.event("preempted", {{"free_blocks", 3}});
+  void event(std::string_view name, std::span<const SpanAttribute> attributes) noexcept;
 
-  void attribute(std::string_view key, double value) noexcept;
-  void attribute(std::string_view key, bool value) noexcept;
+  void event(std::string_view name, std::initializer_list<SpanAttribute> attributes = {}) noexcept {
+    event(name, std::span<const SpanAttribute>(attributes.begin(), attributes.size()));
+  }
+
+  /// Another span that this one has to do with and is no child of: the requests of a batch.
+  void link(const SpanContext& to, std::span<const SpanAttribute> attributes) noexcept;
+
+  void link(const SpanContext& to, std::initializer_list<SpanAttribute> attributes = {}) noexcept {
+    link(to, std::span<const SpanAttribute>(attributes.begin(), attributes.size()));
+  }
 
   /// The status of the span; neither is called: unset.
   void succeed() noexcept;
   void fail() noexcept;
+
+  /// Is current no longer; it goes on otherwise.
+  void detach() noexcept;
 
   /// Ends the span before its scope does.
   void end() noexcept;
@@ -226,6 +306,28 @@ class INSIGHT_API ActiveSpan {
   explicit ActiveSpan(std::unique_ptr<native::SpanData> data) noexcept;
 
   std::unique_ptr<native::SpanData> data_;
+};
+
+/// Makes a span current on this thread for a scope: one that was begun elsewhere, on another
+/// thread or in another process.  With a context of zeros nothing is current in the scope.
+/// Thread-bound.
+///
+///     insight::SpanScope scope(request.span);
+class INSIGHT_API SpanScope {
+ public:
+  explicit SpanScope(const SpanContext& context) noexcept;
+
+  explicit SpanScope(const ActiveSpan& span) noexcept : SpanScope(span.context()) {}
+
+  ~SpanScope();
+  SpanScope(const SpanScope&) = delete;
+  SpanScope& operator=(const SpanScope&) = delete;
+
+  /// What is current on this thread; all zero where nothing is.
+  static SpanContext current() noexcept;
+
+ private:
+  std::shared_ptr<native::CurrentSpan> current_;
 };
 
 /// Every field has a default; environment variables fill what is left empty.
@@ -281,6 +383,19 @@ class INSIGHT_API Publisher {
 
   /// Begins a span; it is recorded when it ends.
   ActiveSpan span(std::string_view name, const SpanOptions& options = {}) noexcept;
+
+  /// Begins a span that is visible while it is still open: for what goes on for long, as a phase of
+  /// training, so that one sees where it hangs.  Its beginning is sent with the next flush, and
+  /// again every 15 s and to each new broker until it ends; the attributes of the options go with
+  /// it, later ones with the end.  Takes a lock for a moment, unlike span().
+  ///
+  /// close() and the end of the process end the states that are open, with the attribute
+  /// insight.reason="publisher_closed".  Beyond 4,096 states, or 4 MiB of them, that are open or
+  /// wait to be sent, a state is counted as `state_limit` and recorded as a span when it ends.
+  ///
+  ///     auto state = publisher.state("rollout", {.lane = "trainer_0", .attributes = {{"step",
+  ///     10}}});
+  ActiveSpan state(std::string_view name, const SpanOptions& options = {}) noexcept;
 
   /// A tick of the loop `name`, which means to tick every `period`: proves that work goes on, not
   /// only that the process lives.

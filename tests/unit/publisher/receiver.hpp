@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <cstdint>
 #include <map>
 #include <optional>
 #include <set>
+#include <span>
+#include <sstream>
 #include <string>
 #include <thread>
 #include <utility>
@@ -24,6 +27,19 @@ namespace insight {
 /// Stands for the broker in tests of the publisher: decodes what comes and keeps the newest values.
 class Receiver {
  public:
+  using Attributes = std::map<std::string, std::string>;  ///< values as text
+
+  struct SpanSeen {
+    SpanWhat what = SpanWhat::span;
+    SpanStatus status = SpanStatus::unset;
+    std::string name, lane, trace_id, span_id, parent_id;  ///< ids in hex
+    uint64_t start_ns = 0;
+    uint64_t end_ns = 0;
+    Attributes attributes;
+    std::vector<std::pair<std::string, Attributes>> events;  ///< by name
+    std::vector<std::pair<std::string, Attributes>> links;   ///< by span id
+  };
+
   struct Publisher {
     uint64_t highest_seq = 0;
     uint64_t envelopes = 0;
@@ -34,6 +50,8 @@ class Receiver {
     std::map<std::string, std::vector<uint64_t>> buckets;
     std::vector<std::string> span_ids;
     std::vector<std::string> spans;  ///< "name lane attributes"
+    std::vector<SpanSeen> records;   ///< the same in full
+    std::map<std::string, std::vector<Exemplar>> exemplars;
     std::map<std::string, uint64_t> accounts;
     Resource resource;
 
@@ -92,6 +110,11 @@ class Receiver {
     while (pull_->wait(std::chrono::milliseconds(100))) {
       while (const auto frame = pull_->receive()) take(frame->bytes);
     }
+  }
+
+  template <size_t N>
+  static std::string hex(const std::array<unsigned char, N>& id) {
+    return to_hex({reinterpret_cast<const char*>(id.data()), N});
   }
 
   /// The only publisher so far.
@@ -161,6 +184,7 @@ class Receiver {
       publisher.buckets[series] = {point.histogram->buckets.begin(),
                                    point.histogram->buckets.end()};
     }
+    if (point.exemplar) publisher.exemplars[series].push_back(*point.exemplar);
   }
 
   void take_span(Publisher& publisher, const wire::SpanView& view) {
@@ -168,12 +192,44 @@ class Receiver {
       ++refused;
       return;
     }
-    publisher.span_ids.push_back(to_hex(
-        {reinterpret_cast<const char*>(view.span.span_id.data()), view.span.span_id.size()}));
+    publisher.span_ids.push_back(hex(view.span.span_id));
     std::string text = std::string(view.span.name) + " " + std::string(view.span.lane);
     for (const Attribute& attribute : view.span.attributes)
       text += " " + std::string(attribute.key);
     publisher.spans.push_back(text);
+    publisher.records.push_back(in_full(view.span));
+  }
+
+  static Attributes texts(std::span<const Attribute> attributes) {
+    Attributes result;
+    for (const auto& [key, value] : attributes) {
+      std::ostringstream text;
+      std::visit([&](const auto& v) { text << v; }, value);
+      result[std::string(key)] = text.str();
+    }
+    return result;
+  }
+
+  static SpanSeen in_full(const Span& span) {
+    SpanSeen seen{.what = span.what,
+                  .status = span.status,
+                  .name = std::string(span.name),
+                  .lane = std::string(span.lane),
+                  .trace_id = hex(span.trace_id),
+                  .span_id = hex(span.span_id),
+                  .parent_id = span.has_parent ? hex(span.parent_id) : "",
+                  .start_ns = span.start_ns,
+                  .end_ns = span.end_ns,
+                  .attributes = texts(span.attributes),
+                  .events = {},
+                  .links = {}};
+    for (const SpanEvent& event : span.events) {
+      seen.events.emplace_back(event.name, texts(event.attributes));
+    }
+    for (const SpanLink& link : span.links) {
+      seen.links.emplace_back(hex(link.span_id), texts(link.attributes));
+    }
+    return seen;
   }
 
   std::string directory_;
