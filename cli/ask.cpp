@@ -39,7 +39,7 @@ std::vector<Argument> ask_arguments(AskOptions& options, std::vector<Argument> m
   return more;
 }
 
-std::optional<Answer> ask(const AskOptions& options, const std::string& path, int& exit_code) {
+std::optional<std::string> broker_address(const AskOptions& options, int& exit_code) {
   const Address address = address_of(options);
   Result<Endpoint> endpoint = parse_http_address(address.text);
   if (!endpoint) {
@@ -48,11 +48,17 @@ std::optional<Answer> ask(const AskOptions& options, const std::string& path, in
     return std::nullopt;
   }
   if (endpoint->host == "*") endpoint->host = "127.0.0.1";
-  const std::string where = endpoint->text().substr(6);
+  return endpoint->text().substr(6);
+}
+
+std::optional<Answer> ask(const AskOptions& options, const std::string& path, int& exit_code) {
+  const std::optional<std::string> address = broker_address(options, exit_code);
+  if (!address) return std::nullopt;
+  const std::string& where = *address;
   exit_code = kNoBroker;
   const Result<HttpReply> reply = http_get("http://" + where + path, kTimeout);
   if (!reply) {
-    complain("no broker answers at " + where + " (" + std::string(address.from) +
+    complain("no broker answers at " + where + " (" + std::string(address_of(options).from) +
              "): " + reply.error().message +
              "; start one with \"insightctl bus run\" or name another with --http");
     return std::nullopt;

@@ -27,6 +27,10 @@ struct Answer {
   nlohmann::json json;
 };
 
+/// Where the broker of `options` answers, "host:port".  When that is no address it complains and
+/// sets `exit_code`.
+std::optional<std::string> broker_address(const AskOptions& options, int& exit_code);
+
 /// Asks the broker of `options` for a path.  Without an answer it complains and sets `exit_code`.
 std::optional<Answer> ask(const AskOptions& options, const std::string& path, int& exit_code);
 

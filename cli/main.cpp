@@ -32,8 +32,8 @@ Command insightctl() {
               "Exit codes: 0 done, 1 found a problem, 2 wrong use or configuration, 3 no broker "
               "answers,\n130 a second signal cut a stop short.",
           .examples = {"insightctl bus run", "insightctl status"},
-          .commands = {bus_command(), status_command(), publishers_command(), config_command(),
-                       version_command()}};
+          .commands = {bus_command(), status_command(), publishers_command(), tap_command(),
+                       config_command(), version_command()}};
 }
 
 int run(int argc, char** argv) {

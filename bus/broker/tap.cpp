@@ -152,7 +152,13 @@ bool Tap::is_slow(uint64_t mono_ns) {
 
 void Tap::leave_out_queue() {
   const MutexLock lock(mutex_);
-  for (const auto& batch : queue_) counts_.left_out += batch->records();
+  uint64_t records = 0;
+  for (const auto& batch : queue_) records += batch->records();
+  if (has_all()) {
+    counts_.records -= records;  // they came after the end
+  } else {
+    counts_.left_out += records;
+  }
   queue_.clear();
   queue_bytes_ = 0;
 }
