@@ -20,6 +20,7 @@ MAY_INCLUDE = {
     "bus/base": set(),
     "bus/model": {"bus/base"},
     "bus/wire": MODEL,
+    "bus/recording": MODEL | {"bus/wire"},
     "bus/transport": MODEL,
     "bus/pipeline": MODEL,
     "bus/ledger": MODEL | {"bus/wire", "bus/pipeline"},
@@ -29,8 +30,8 @@ MAY_INCLUDE = {
     "bus/metrics": MODEL | {"bus/pipeline"},
     "bus/broker": MODEL | {"bus/collectors", "bus/ledger", "bus/pipeline", "bus/metrics", "bus/http"},
     "publishers": MODEL | {"bus/wire", "bus/transport"},
-    "sinks": MODEL | {"bus/pipeline", "bus/aggregate", "bus/http"},
-    "cli": MODEL | {"bus/broker", "bus/http", "bus/pipeline", "bus/collectors", "sinks", "publishers"},
+    "sinks": MODEL | {"bus/pipeline", "bus/aggregate", "bus/http", "bus/recording"},
+    "cli": MODEL | {"bus/recording", "bus/wire", "bus/transport", "bus/broker", "bus/http", "bus/pipeline", "bus/collectors", "sinks", "publishers"},
 }
 
 # A third party's headers, and the one place that may include them.
@@ -39,10 +40,11 @@ THIRD_PARTIES = {
     r"zmq": "bus/transport/",
     r"toml": "bus/broker/",
     r"microhttpd|curl/": "bus/http/",
-    r"zlib": ("bus/http/", "sinks/file/"),
+    r"zlib": ("bus/http/", "bus/recording/"),
     r"spdlog/|fmt/": "bus/base/",
     r"prometheus/": "bus/metrics/",
     r"CLI/": "cli/parse.cpp",
+    r"zstd": "bus/recording/",
     r"doctest/": "tests/",
 }
 
