@@ -123,6 +123,8 @@ void Broker::make_collectors() {
     options.insecure = each.insecure;
     options.state_directory = state_directory_;
     options.series = config_.limits;
+    options.keep_messages = std::ranges::any_of(
+        workers_, [](const auto& worker) { return worker->sink().needs_messages(); });
     RunningCollector running;
     running.collector = std::make_unique<ZmqCollector>(std::move(options), ids, log_);
     collectors_.push_back(std::move(running));

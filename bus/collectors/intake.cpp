@@ -82,8 +82,9 @@ uint64_t value_bits(const wire::PointView& point) {
 
 }  // namespace
 
-Intake::Intake(SeriesLimits limits, LedgerOptions ledger, std::shared_ptr<SeriesIds> ids)
-    : table_(limits), ledger_(ledger, std::move(ids)) {}
+Intake::Intake(SeriesLimits limits, LedgerOptions ledger, std::shared_ptr<SeriesIds> ids,
+               bool keep_messages)
+    : keep_messages_(keep_messages), table_(limits), ledger_(ledger, std::move(ids)) {}
 
 void Intake::take(std::string_view message, const Now& received) {
   const MutexLock lock(mutex_);
@@ -103,8 +104,9 @@ void Intake::take(std::string_view message, const Now& received) {
   counts_.records[signal] += records;
   observe_latency(envelope, received);
   if (receipt.verdict == Ledger::Verdict::full) return drop(Reason::cardinality, records);
-  const Arrived arrived{envelope, *receipt.entry, received};
-  if (!envelope.points.empty()) take_points(arrived);
+  const Arrived arrived{envelope, *receipt.entry, received,
+                        keep_messages_ ? message : std::string_view()};
+  if (!envelope.points.empty() || (keep_messages_ && envelope.spans.empty())) take_points(arrived);
   if (!envelope.spans.empty()) take_spans(arrived);
 }
 
@@ -166,10 +168,16 @@ void Intake::take_points(const Arrived& arrived) {
   for (const wire::FamilyView& group : envelope.families) {
     if (group.begin < group.end) take_family(arrived, group, batch);
   }
-  if (batch.points.size() == begin) return;
-  batch.segments.push_back({arrived.entry.incarnation, envelope.seq, envelope.sent_ns,
-                            envelope.oldest_ns, arrived.received.mono_ns, begin,
-                            batch.points.size()});
+  close_segment(arrived, batch, begin);
+}
+
+void Intake::close_segment(const Arrived& arrived, Batch& batch, size_t begin) {
+  if (batch.records() == begin && arrived.message.empty()) return;
+  const wire::EnvelopeView& envelope = arrived.envelope;
+  Segment& segment = batch.segments.emplace_back(
+      Segment{arrived.entry.incarnation, envelope.seq, envelope.sent_ns, envelope.oldest_ns,
+              arrived.received.mono_ns, begin, batch.records(), arrived.received.wall_ns});
+  if (!arrived.message.empty()) segment.message = batch.arena.copy(arrived.message);
 }
 
 void Intake::take_family(const Arrived& arrived, const wire::FamilyView& group, Batch& batch) {
@@ -245,10 +253,7 @@ void Intake::take_spans(const Arrived& arrived) {
       batch.spans.push_back(keep_span(batch.arena, view.span));
     }
   }
-  if (batch.spans.size() == begin) return;
-  batch.segments.push_back({arrived.entry.incarnation, envelope.seq, envelope.sent_ns,
-                            envelope.oldest_ns, arrived.received.mono_ns, begin,
-                            batch.spans.size()});
+  close_segment(arrived, batch, begin);
 }
 
 void Intake::deliver(BatchReceiver& out) {
@@ -264,7 +269,7 @@ void Intake::deliver(BatchReceiver& out) {
     is_delivering_ = true;
   }
   for (auto& batch : batches) {
-    if (batch && batch->records() > 0) out.receive(std::move(batch));
+    if (batch && !batch->segments.empty()) out.receive(std::move(batch));
   }
   const MutexLock lock(mutex_);
   is_delivering_ = false;

@@ -29,7 +29,9 @@ namespace insight {
 /// Thread-safe; made for one collector thread that takes and delivers, and others that ask.
 class Intake {
  public:
-  Intake(SeriesLimits limits, LedgerOptions ledger, std::shared_ptr<SeriesIds> ids);
+  /// `keep_messages`: segments hold the message as it came, also where no record is left.
+  Intake(SeriesLimits limits, LedgerOptions ledger, std::shared_ptr<SeriesIds> ids,
+         bool keep_messages = false);
 
   /// Takes one message in.  Its records wait for deliver().
   void take(std::string_view message, const Now& received) INSIGHT_EXCLUDES(mutex_);
@@ -59,6 +61,7 @@ class Intake {
     const wire::EnvelopeView& envelope;
     Ledger::Entry& entry;
     const Now& received;
+    std::string_view message;  ///< to be kept; else empty
   };
 
   void count_refused(Reason reason, uint64_t bytes) INSIGHT_REQUIRES(mutex_);
@@ -66,6 +69,7 @@ class Intake {
   void observe_latency(const wire::EnvelopeView& envelope, const Now& received)
       INSIGHT_REQUIRES(mutex_);
   Batch& open_batch(Signal signal, size_t records) INSIGHT_REQUIRES(mutex_);
+  void close_segment(const Arrived& arrived, Batch& batch, size_t begin) INSIGHT_REQUIRES(mutex_);
   void take_points(const Arrived& arrived) INSIGHT_REQUIRES(mutex_);
   void take_family(const Arrived& arrived, const wire::FamilyView& group, Batch& batch)
       INSIGHT_REQUIRES(mutex_);
@@ -75,6 +79,7 @@ class Intake {
 
   // Constant after construction.
   const std::array<std::byte, 16> boot_ = boot_id();
+  const bool keep_messages_;
 
   mutable Mutex mutex_;
   wire::Decoder decoder_ INSIGHT_GUARDED_BY(mutex_);

@@ -80,7 +80,7 @@ ZmqCollector::ZmqCollector(ZmqCollectorOptions options, std::shared_ptr<SeriesId
     : options_(std::move(options)),
       log_(log),
       ledger_path_(snapshot_path(options_)),
-      intake_(options_.series, options_.ledger, std::move(ids)) {}
+      intake_(options_.series, options_.ledger, std::move(ids), options_.keep_messages) {}
 
 ZmqCollector::~ZmqCollector() = default;
 

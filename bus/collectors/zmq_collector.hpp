@@ -26,6 +26,7 @@ struct ZmqCollectorOptions {
   std::string state_directory;  ///< for the Ledger's snapshot; empty: none is kept
   SeriesLimits series;
   LedgerOptions ledger;
+  bool keep_messages = false;  ///< Segment::message is filled in
 };
 
 /// Takes envelopes from one ZeroMQ PULL socket that is bound to any number of endpoints.

@@ -113,6 +113,10 @@ struct Segment {
   uint64_t received_mono_ns = 0;
   size_t begin = 0;
   size_t end = 0;
+  uint64_t received_ns = 0;  ///< the broker's wall clock
+  /// The message as it came, in the batch's arena; empty unless a sink has asked for it.  Then
+  /// there is a segment also for an envelope of which no record is left (begin == end).
+  std::string_view message;
 };
 
 /// What one or several envelopes brought: points or spans, never both.  Filled by one thread, then

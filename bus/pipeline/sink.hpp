@@ -50,6 +50,9 @@ class Sink {
   /// Safe without open(), safe twice.
   virtual void close() noexcept = 0;
 
+  /// True when write() needs Segment::message.  Constant; asked before anything is collected.
+  virtual bool needs_messages() const noexcept { return false; }
+
   /// Thread-safe: the one call from other threads.  Never waits for a call that hangs in the
   /// backend.
   virtual SinkStatus status() const { return {}; }

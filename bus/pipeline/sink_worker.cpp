@@ -205,6 +205,7 @@ Delivery SinkWorker::write_guarded(const Batch& batch) {
 void SinkWorker::finish(const Batch& batch, const Delivery& delivery, const Now& now) {
   const auto signal = static_cast<size_t>(batch.signal);
   for (const Segment& segment : batch.segments) {
+    if (segment.begin == segment.end) continue;
     const uint64_t since_ns = segment.oldest_ns != 0 ? segment.oldest_ns : segment.sent_ns;
     // Another host's clock may be ahead of ours.
     delivery_latency_[signal].observe_ns(now.wall_ns > since_ns ? now.wall_ns - since_ns : 0);

@@ -23,7 +23,7 @@ constexpr size_t kChunk = 1 << 17;
 constexpr int kZstdLevel = 3;
 constexpr int kGzipWindow = 15 + 16;  // zlib: the largest window, gzip's head
 constexpr std::string_view kZstdMagic = "\x28\xb5\x2f\xfd";
-constexpr std::string_view kGzipMagic = "\x1f\x8b";
+constexpr std::string_view kGzipMagic = "\x1f\x8b";  // a frame's length may begin with it, too
 
 Error system_error(const std::string& path) { return Error{path + ": " + std::strerror(errno)}; }
 
@@ -257,7 +257,7 @@ Result<ByteSource> ByteSource::open(const std::string& path) {
   if (head.starts_with(kZstdMagic)) {
     impl->compression = Compression::zstd;
     impl->zstd.reset(ZSTD_createDCtx());
-  } else if (head.starts_with(kGzipMagic)) {
+  } else if (head.starts_with(kGzipMagic) && path.ends_with(suffix_of(Compression::gzip))) {
     impl->compression = Compression::gzip;
     impl->gzip.reset(new z_stream{});
     inflateInit2(impl->gzip.get(), kGzipWindow);

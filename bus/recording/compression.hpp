@@ -23,8 +23,8 @@ std::string_view suffix_of(Compression compression) noexcept;
 Result<uint64_t> compress_file(const std::string& from, const std::string& to,
                                Compression compression, const std::stop_token& stop);
 
-/// The bytes of a file as they were before it was compressed; what it begins with tells how it was,
-/// not its name.  Memory does not grow with the file.  Thread-bound.
+/// The bytes of a file as they were before it was compressed.  What it begins with tells how it
+/// was, for gzip together with its name.  Memory does not grow with the file.  Thread-bound.
 class ByteSource {
  public:
   static Result<ByteSource> open(const std::string& path);

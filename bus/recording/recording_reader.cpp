@@ -59,6 +59,7 @@ void RecordingReader::find_damage(bool is_wrong) {
   has_ended_ = true;
   uint64_t left = buffer_.size() - at_;
   if (!is_wrong && left == 0 && source_.failure().empty()) return;
+  state_ = is_wrong ? State::damaged : State::cut_off;
   std::string rest;
   for (size_t got = 0; (got = source_.read(rest)) > 0; rest.clear()) left += got;
   damage_ = (is_wrong ? "damaged at byte " : "cut off at byte ") + std::to_string(offset_) + ": " +

@@ -28,6 +28,12 @@ class RecordingReader {
   /// damaged.
   std::optional<RecordedEnvelope> next();
 
+  enum class State : uint8_t { whole, cut_off, damaged };
+
+  /// What follows the frames read so far, known when next() gave nothing: the end, a part of a
+  /// frame, or something else.
+  State state() const noexcept { return state_; }
+
   /// What is wrong behind the whole frames: "cut off at byte 1234: 17 bytes are left over".  Empty
   /// when the file is whole.
   const std::string& damage() const noexcept { return damage_; }
@@ -48,6 +54,7 @@ class RecordingReader {
   uint64_t offset_ = 0;
   uint64_t frames_ = 0;
   bool has_ended_ = false;
+  State state_ = State::whole;
   std::string damage_;
 };
 

@@ -14,23 +14,27 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "bus/base/clock.hpp"
+#include "bus/recording/recording_reader.hpp"
+
 namespace insight {
 
 namespace {
 
-constexpr std::string_view kSuffix = ".jsonl";
+constexpr std::array kCompressions{Compression::none, Compression::zstd, Compression::gzip};
 
 [[noreturn]] void fail(const std::string& path, int error = errno) {
   throw std::system_error(error, std::generic_category(), path);
 }
 
-/// The number in "<name>-<number>.jsonl".
-std::optional<uint64_t> number_of(std::string_view file, std::string_view name) {
-  if (!file.starts_with(name) || !file.ends_with(kSuffix)) return std::nullopt;
+/// The number in "<name>-<number><suffix>".
+std::optional<uint64_t> number_of(std::string_view file, std::string_view name,
+                                  std::string_view suffix) {
+  if (!file.starts_with(name) || !file.ends_with(suffix)) return std::nullopt;
   file.remove_prefix(name.size());
-  if (file.size() <= kSuffix.size() || file.front() != '-') return std::nullopt;
+  if (file.size() <= suffix.size() || file.front() != '-') return std::nullopt;
   file.remove_prefix(1);
-  file.remove_suffix(kSuffix.size());
+  file.remove_suffix(suffix.size());
   uint64_t number = 0;
   const auto [end, error] = std::from_chars(file.data(), file.data() + file.size(), number);
   if (error != std::errc() || end != file.data() + file.size()) return std::nullopt;
@@ -39,27 +43,38 @@ std::optional<uint64_t> number_of(std::string_view file, std::string_view name) 
 
 }  // namespace
 
-RotatingFile::RotatingFile(std::string directory, std::string name, uint64_t keep)
-    : directory_(std::move(directory)),
-      name_(std::move(name)),
-      path_(directory_ + "/" + name_ + std::string(kSuffix)),
-      keep_(keep) {}
+RotatingFile::RotatingFile(RotatingFileOptions options)
+    : options_(std::move(options)),
+      suffix_(options_.format == FileFormat::jsonl ? ".jsonl" : ".envelope"),
+      path_(options_.directory + "/" + options_.name + suffix_) {}
 
-std::string RotatingFile::path_of(uint64_t number) const {
+std::string RotatingFile::path_of(uint64_t number, Compression compression) const {
   std::string digits = std::to_string(number);
   if (digits.size() < 6) digits.insert(0, 6 - digits.size(), '0');  // so that names sort by age
-  return directory_ + "/" + name_ + "-" + digits + std::string(kSuffix);
+  return options_.directory + "/" + options_.name + "-" + digits + suffix_ +
+         std::string(suffix_of(compression));
 }
 
 void RotatingFile::open() {
   if (fd_) return;
-  std::filesystem::create_directories(directory_);
+  std::filesystem::create_directories(options_.directory);
   if (!lock_) {
     Result<PathLock> lock = PathLock::take(path_);
     if (!lock) throw std::runtime_error(lock.error().message);
     lock_ = std::move(lock).value();
   }
   find_whole_files();
+  if (!open_at_end()) {
+    ++damaged_;
+    rotate();
+    find_whole_files();
+    open_at_end();
+  }
+  remove_surplus();
+}
+
+/// Opens the file that grows.  False when its end cannot be found.
+bool RotatingFile::open_at_end() {
   // Whatever else bears that name: a link must not lead elsewhere, a pipe cannot be cut.
   UniqueFd fd(::open(path_.c_str(), O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644));
   if (!fd) fail(path_);
@@ -68,16 +83,25 @@ void RotatingFile::open() {
   if (!S_ISREG(info.st_mode)) throw std::runtime_error(path_ + " is not a regular file");
   fd_ = std::move(fd);
   size_ = static_cast<uint64_t>(info.st_size);
+  written_ns_ = static_cast<uint64_t>(info.st_mtim.tv_sec) * kSecond +
+                static_cast<uint64_t>(info.st_mtim.tv_nsec);
   try {
-    cut_torn_line();
+    const std::optional<uint64_t> end =
+        options_.format == FileFormat::jsonl ? end_of_lines() : end_of_frames();
+    if (!end) return false;
+    if (*end != size_) {
+      truncate(*end);
+      ++torn_;
+    }
   } catch (...) {
     fd_.reset();
     throw;
   }
-  remove_surplus();
+  return true;
 }
 
 void RotatingFile::close() noexcept {
+  job_.cancel();
   fd_.reset();
   lock_.reset();
 }
@@ -89,13 +113,19 @@ bool RotatingFile::is_in_place() const noexcept {
          at_path.st_ino == open_file.st_ino && at_path.st_dev == open_file.st_dev;
 }
 
-void RotatingFile::append(std::string_view lines) {
-  while (!lines.empty()) {
-    const ssize_t written = ::write(fd_.get(), lines.data(), lines.size());
+bool RotatingFile::is_due(uint64_t wall_ns) const noexcept {
+  return options_.every_ns != 0 && size_ > 0 &&
+         wall_ns / options_.every_ns > written_ns_ / options_.every_ns;
+}
+
+void RotatingFile::append(std::string_view records, uint64_t wall_ns) {
+  if (!records.empty()) written_ns_ = wall_ns;
+  while (!records.empty()) {
+    const ssize_t written = ::write(fd_.get(), records.data(), records.size());
     if (written < 0 && errno == EINTR) continue;
     if (written <= 0) fail(path_, written < 0 ? errno : EIO);
     size_ += static_cast<uint64_t>(written);
-    lines.remove_prefix(static_cast<size_t>(written));
+    records.remove_prefix(static_cast<size_t>(written));
   }
 }
 
@@ -110,7 +140,7 @@ void RotatingFile::sync() {
 
 void RotatingFile::rotate() {
   sync();  // flush() reaches only the file that is open then
-  const std::string path = path_of(next_number_);
+  const std::string path = path_of(next_number_, Compression::none);
   if (rename(path_.c_str(), path.c_str()) != 0) fail(path);
   fd_.reset();
   size_ = 0;
@@ -118,9 +148,10 @@ void RotatingFile::rotate() {
 
 std::optional<std::string> RotatingFile::remove_oldest() noexcept {
   if (whole_.empty()) return std::nullopt;
-  std::string path = path_of(whole_.front().number);
+  const Whole& oldest = whole_.front();
+  std::string path = path_of(oldest.number, oldest.compression);
   if (unlink(path.c_str()) != 0 && errno != ENOENT) return std::nullopt;
-  whole_bytes_ -= whole_.front().bytes;
+  whole_bytes_ -= oldest.bytes;
   whole_.erase(whole_.begin());
   return path;
 }
@@ -128,24 +159,88 @@ std::optional<std::string> RotatingFile::remove_oldest() noexcept {
 void RotatingFile::find_whole_files() {
   whole_.clear();
   whole_bytes_ = 0;
-  for (const auto& entry : std::filesystem::directory_iterator(directory_)) {
-    const std::optional<uint64_t> number = number_of(entry.path().filename().native(), name_);
+  for (const auto& entry : std::filesystem::directory_iterator(options_.directory)) {
     std::error_code error;
-    if (!number || !entry.is_regular_file(error)) continue;
-    const uint64_t bytes = entry.file_size(error);
-    if (error || entry.path().native() != path_of(*number)) continue;
-    whole_.push_back({*number, bytes});
-    whole_bytes_ += bytes;
+    if (entry.is_regular_file(error)) add_whole_file(entry.path().native());
   }
-  std::ranges::sort(whole_, {}, &Whole::number);
+  std::ranges::sort(whole_, [](const Whole& a, const Whole& b) {
+    return std::pair(a.number, a.compression) < std::pair(b.number, b.compression);
+  });
+  // Killed between the two steps of compressing: both are whole, the plain one was to go.
+  for (size_t i = 1; i < whole_.size();) {
+    const Whole& plain = whole_[i - 1];
+    if (whole_[i].number != plain.number) {
+      ++i;
+    } else if (is_compressing(plain.number)) {
+      whole_.erase(whole_.begin() + static_cast<std::ptrdiff_t>(i));
+    } else {
+      unlink(path_of(plain.number, plain.compression).c_str());
+      whole_.erase(whole_.begin() + static_cast<std::ptrdiff_t>(i - 1));
+    }
+  }
+  for (const Whole& whole : whole_) whole_bytes_ += whole.bytes;
   next_number_ = whole_.empty() ? 1 : whole_.back().number + 1;
 }
 
-void RotatingFile::remove_surplus() {
-  while (files() > keep_ && remove_oldest()) continue;
+/// Adds a file of this directory when it is one of ours; removes what compressing left half done.
+void RotatingFile::add_whole_file(const std::string& file) {
+  const std::string name = std::filesystem::path(file).filename().native();
+  for (const Compression compression : kCompressions) {
+    const std::string suffix = suffix_ + std::string(suffix_of(compression));
+    const auto number = number_of(name, options_.name, suffix);
+    if (number && file == path_of(*number, compression)) {
+      std::error_code error;
+      const uint64_t bytes = std::filesystem::file_size(file, error);
+      if (!error) whole_.push_back({*number, bytes, compression});
+      return;
+    }
+    const auto half_done = number_of(name, options_.name, suffix + ".tmp");
+    if (half_done && !is_compressing(*half_done) &&
+        file == path_of(*half_done, compression) + ".tmp") {
+      unlink(file.c_str());
+    }
+  }
 }
 
-void RotatingFile::cut_torn_line() {
+void RotatingFile::remove_surplus() {
+  while (files() > options_.keep && remove_oldest()) continue;
+}
+
+std::optional<Error> RotatingFile::compress_next() {
+  if (options_.compression == Compression::none) return std::nullopt;
+  std::optional<Error> error = take_compressed();
+  if (job_.is_running()) return error;
+  const auto plain = std::ranges::find_if(whole_, [](const Whole& whole) {
+    return whole.compression == Compression::none && !whole.is_final;
+  });
+  if (plain == whole_.end()) return error;
+  compressing_ = plain->number;
+  job_.start(path_of(plain->number, Compression::none),
+             path_of(plain->number, options_.compression), options_.compression);
+  return error;
+}
+
+std::optional<Error> RotatingFile::take_compressed() {
+  const std::optional<Result<uint64_t>> bytes = job_.take_result();
+  if (!bytes) return std::nullopt;
+  const auto whole = std::ranges::find(whole_, compressing_, &Whole::number);
+  if (whole == whole_.end()) {  // it was removed meanwhile, to make room
+    unlink(path_of(compressing_, options_.compression).c_str());
+    return std::nullopt;
+  }
+  if (!*bytes) {
+    whole->is_final = true;
+    return bytes->error();
+  }
+  unlink(path_of(compressing_, Compression::none).c_str());
+  whole_bytes_ = whole_bytes_ - whole->bytes + **bytes;
+  whole->bytes = **bytes;
+  whole->compression = options_.compression;
+  return std::nullopt;
+}
+
+/// Behind the last newline.
+uint64_t RotatingFile::end_of_lines() {
   std::array<char, 65536> chunk;
   uint64_t end = size_;
   while (end > 0) {
@@ -153,15 +248,19 @@ void RotatingFile::cut_torn_line() {
     const ssize_t got = pread(fd_.get(), chunk.data(), end - from, static_cast<off_t>(from));
     if (got < 0 || static_cast<uint64_t>(got) != end - from) fail(path_, got < 0 ? errno : EIO);
     const size_t newline = std::string_view(chunk.data(), static_cast<size_t>(got)).rfind('\n');
-    if (newline != std::string_view::npos) {
-      end = from + newline + 1;
-      break;
-    }
+    if (newline != std::string_view::npos) return from + newline + 1;
     end = from;
   }
-  if (end == size_) return;
-  truncate(end);
-  ++torn_lines_;
+  return 0;
+}
+
+/// Behind the last whole frame; nothing when something else than a part of a frame follows it.
+std::optional<uint64_t> RotatingFile::end_of_frames() {
+  Result<RecordingReader> reader = RecordingReader::open(path_);
+  if (!reader) return std::nullopt;
+  while (reader->next()) continue;
+  if (reader->state() == RecordingReader::State::damaged) return std::nullopt;
+  return reader->bytes();
 }
 
 }  // namespace insight

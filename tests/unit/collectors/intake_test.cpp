@@ -19,8 +19,8 @@ namespace {
 using wire::EnvelopeWriter;
 
 struct Bench {
-  explicit Bench(SeriesLimits limits = {}, LedgerOptions ledger = {})
-      : intake(limits, ledger, ids) {}
+  explicit Bench(SeriesLimits limits = {}, LedgerOptions ledger = {}, bool keep_messages = false)
+      : intake(limits, ledger, ids, keep_messages) {}
 
   /// Takes a message whose bytes are gone afterwards.
   void take(std::string message, const Now& now = read_clocks()) {
@@ -68,6 +68,54 @@ std::string delta_family() {
 
 uint64_t count_of(const DurationHistogram::Snapshot& snapshot) {
   return std::accumulate(snapshot.buckets.begin(), snapshot.buckets.end(), uint64_t{0});
+}
+
+TEST_CASE("messages are kept as they came where a sink wants them, also without any record") {
+  Bench bench({}, {}, true);
+  TestPublisher publisher(1);
+  publisher.head.life = wire::LifeEvent::hello;
+  const std::string hello = publisher.message([](EnvelopeWriter&) {});
+  publisher.head.life = wire::LifeEvent::none;
+  const std::string point = publisher.message([](EnvelopeWriter& writer) {
+    writer.family(kDepth);
+    writer.point(labels_of({}), 1);
+  });
+  const std::string refused = publisher.message([](EnvelopeWriter& writer) {
+    writer.family("no family");
+    writer.point(labels_of({}), 1);
+  });
+  const Now now = read_clocks();
+
+  bench.take(hello, now);
+  bench.take(point, now);
+  bench.take(point, now);
+  bench.take(refused, now);
+  bench.take("foreign", now);
+  const auto batch = bench.batch();
+
+  REQUIRE(batch->segments.size() == 3);
+  CHECK(batch->points.size() == 1);
+  CHECK(batch->segments[0].message == hello);
+  CHECK(batch->segments[1].message == point);
+  CHECK(batch->segments[2].message == refused);
+  CHECK(batch->segments[1].end == 1);
+  CHECK(batch->segments[2].begin == batch->segments[2].end);
+  CHECK(batch->segments[0].received_ns == now.wall_ns);
+  CHECK(batch->bytes() >= hello.size() + point.size() + refused.size());
+}
+
+TEST_CASE("no message is kept where no sink wants it") {
+  Bench bench;
+  TestPublisher publisher(1);
+  publisher.head.life = wire::LifeEvent::hello;
+  bench.take(publisher.message([](EnvelopeWriter&) {}));
+  CHECK_FALSE(bench.has_batch());
+
+  bench.take(publisher.message([](EnvelopeWriter& writer) {
+    writer.family(kDepth);
+    writer.point(labels_of({}), 1);
+  }));
+  CHECK(bench.batch()->segments[0].message.empty());
 }
 
 TEST_CASE("points arrive with their series, their envelope and memory of their own") {
