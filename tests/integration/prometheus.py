@@ -4,6 +4,7 @@ import json
 import pathlib
 import shutil
 import tempfile
+import time
 import urllib.parse
 
 from bus import Process, free_port, http_request, wait_until
@@ -20,13 +21,13 @@ scrape_configs:
 
 
 class Prometheus:
-    def __init__(self, *targets):
+    def __init__(self, *targets, arguments=()):
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="insight-prometheus-"))
         (self.directory / "prometheus.yml").write_text(CONFIG.format(targets=", ".join(f"'{t}'" for t in targets)))
         self.address = f"127.0.0.1:{free_port()}"
         self.process = Process(
             ["prometheus", f"--config.file={self.directory}/prometheus.yml", f"--storage.tsdb.path={self.directory}/data",
-             f"--web.listen-address={self.address}"],
+             f"--web.listen-address={self.address}", *arguments],
             self.directory / "prometheus.log",
         )
         wait_until(self.is_ready, 30, "Prometheus is ready")
@@ -38,13 +39,22 @@ class Prometheus:
         except OSError:
             return False
 
-    def query(self, expression, time=None):
+    def query(self, expression, at=None):
         """The instant vector: [(labels, value)]."""
-        parameters = {"query": expression} | ({"time": time} if time else {})
+        parameters = {"query": expression} | ({"time": at} if at else {})
         _, _, body = http_request(self.address, "/api/v1/query?" + urllib.parse.urlencode(parameters))
         answer = json.loads(body)
         assert answer["status"] == "success", answer
         return [(entry["metric"], float(entry["value"][1])) for entry in answer["data"]["result"]]
+
+    def exemplars(self, selector, seconds=3600):
+        """[(labels of the series, exemplar)] of the last time."""
+        now = time.time()
+        parameters = {"query": selector, "start": now - seconds, "end": now + seconds}
+        _, _, body = http_request(self.address, "/api/v1/query_exemplars?" + urllib.parse.urlencode(parameters))
+        answer = json.loads(body)
+        assert answer["status"] == "success", answer
+        return [(entry["seriesLabels"], exemplar) for entry in answer["data"] for exemplar in entry["exemplars"]]
 
     def wait_query(self, expression, accept, timeout=30):
         """The first result that accept() agrees with."""

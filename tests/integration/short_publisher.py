@@ -17,8 +17,10 @@ def family(name, kind, keys=(), unit="", help="", **options):
     return P([name, kind, list(keys), unit, help, options])
 
 
-def point(value, *label_values, time_ns=None):
-    return [P(list(label_values)), value] + ([time_ns] if time_ns is not None else [])
+def point(value, *label_values, time_ns=None, exemplar=None):
+    """`exemplar`: [value, time, trace id, span id]."""
+    rest = [time_ns] if time_ns is not None or exemplar else []
+    return [P(list(label_values)), value, *rest, *([exemplar] if exemplar else [])]
 
 
 def counter(name, value, unit="", help="", options=None, **labels):
