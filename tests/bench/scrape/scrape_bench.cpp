@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What 100,000 counters with four labels cost: to merge their points, to be shown, to be saved
-// before they are shown, and to be held; prometheus-cpp beside it.
+// What 100,000 counters with four labels cost: to merge their points, to be shown in both formats
+// and compressed, to be saved before they are shown, and to be held; prometheus-cpp beside it.
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
@@ -21,6 +21,7 @@
 #include "bus/aggregate/aggregate.hpp"
 #include "bus/base/clock.hpp"
 #include "bus/base/file.hpp"
+#include "bus/http/gzip.hpp"
 
 namespace insight {
 namespace {
@@ -133,6 +134,51 @@ double apply_ns(Aggregate& aggregate, std::vector<std::unique_ptr<Batch>>& batch
   return times[kRuns / 2];
 }
 
+/// As the HTTP server does it, block by block; returns the bytes that are sent.
+size_t gzip(const std::string& text) {
+  GzipReader reader(text);
+  std::vector<char> block(64 << 10);
+  size_t bytes = 0;
+  while (const size_t n = reader.read(block)) bytes += n;
+  return bytes;
+}
+
+/// An exemplar for every point.
+void give_exemplars(std::vector<std::unique_ptr<Batch>>& batches, const Now& now) {
+  for (const auto& batch : batches) {
+    for (Point& point : batch->points) {
+      Exemplar& exemplar = batch->arena.take<Exemplar>(1)[0];
+      exemplar = {.value = 0.25, .time_ns = now.wall_ns};
+      exemplar.trace_id.fill(0xAB);
+      exemplar.span_id.fill(0xCD);
+      point.exemplar = &exemplar;
+    }
+  }
+}
+
+void bench_open_metrics(Aggregate& aggregate, std::vector<std::unique_ptr<Batch>>& batches,
+                        const Now& now) {
+  std::string text, open_metrics;
+  const auto print = [](const char* what, const std::string& page, double ms) {
+    std::printf("scrape: %-15s %5.1f MB         %8.1f ms\n", what,
+                static_cast<double>(page.size()) * 1e-6, ms);
+  };
+  text = aggregate.render(now);
+  size_t bytes = 0;
+  const double gzip_ms = median_ms([&] { bytes = gzip(text); });
+  std::printf("scrape: gzip of text, to %4.1f MB       %8.1f ms\n",
+              static_cast<double>(bytes) * 1e-6, gzip_ms);
+  double ms = median_ms([&] { open_metrics = aggregate.render(now, Exposition::open_metrics); });
+  print("OpenMetrics,", open_metrics, ms);
+  give_exemplars(batches, now);
+  const size_t heap = heap_bytes();
+  for (const auto& batch : batches) aggregate.apply(*batch, now);
+  std::printf("memory: exemplar                      %8.0f B a series that has one\n",
+              static_cast<double>(heap_bytes() - heap) / kSeries);
+  ms = median_ms([&] { open_metrics = aggregate.render(now, Exposition::open_metrics); });
+  print("with exemplars,", open_metrics, ms);
+}
+
 void bench_aggregate() {
   const Now now = read_clocks();
   const auto ids = std::make_shared<SeriesIds>();
@@ -194,6 +240,7 @@ void bench_aggregate() {
                 Aggregate other({});
                 if (!other.load(bytes, now)) std::abort();
               }));
+  bench_open_metrics(aggregate, batches, now);
 }
 
 void bench_prometheus_cpp() {
