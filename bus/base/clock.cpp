@@ -21,6 +21,8 @@ uint64_t wall_now_ns() noexcept { return read(CLOCK_REALTIME); }
 
 uint64_t mono_now_ns() noexcept { return read(CLOCK_MONOTONIC); }
 
+uint64_t process_cpu_ns() noexcept { return read(CLOCK_PROCESS_CPUTIME_ID); }
+
 Now read_clocks() noexcept { return {wall_now_ns(), mono_now_ns()}; }
 
 std::array<std::byte, 16> boot_id() noexcept {

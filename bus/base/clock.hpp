@@ -17,6 +17,8 @@ struct Now {
 Now read_clocks() noexcept;
 uint64_t wall_now_ns() noexcept;
 uint64_t mono_now_ns() noexcept;
+/// The processor time that all threads of this process took so far.
+uint64_t process_cpu_ns() noexcept;
 
 /// The kernel's boot id, all zero where the system does not tell.  Thread-safe.
 std::array<std::byte, 16> boot_id() noexcept;

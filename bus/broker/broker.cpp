@@ -9,6 +9,7 @@
 
 #include <pthread.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "bus/base/text.hpp"
 #include "bus/broker/status_json.hpp"
@@ -242,6 +243,8 @@ Status Broker::status(bool with_publishers) const {
   out.revision = revision();
   out.started_wall_ns = started_.wall_ns;
   out.started_mono_ns = started_.mono_ns;
+  out.pid = getpid();
+  out.cpu_ns = process_cpu_ns();
   out.state_directory = state_directory_;
   out.series_per_metric_limit = config_.limits.series_per_metric;
   out.series_per_publisher_limit = config_.limits.series_per_publisher;

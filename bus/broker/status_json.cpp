@@ -62,12 +62,23 @@ Json by_life(const std::array<uint64_t, kLifeCount>& counts) {
   return out;
 }
 
-/// Count, mean and the bound below which 99 of 100 lie; null where nothing was measured or it lies
-/// above all bounds.
+/// Count, mean, the bound below which 99 of 100 lie, and the buckets in which something lies, by
+/// upper bound; null where nothing was measured or it lies above all bounds.
 Json durations(const DurationHistogram::Snapshot& snapshot) {
   uint64_t count = 0;
-  for (uint64_t n : snapshot.buckets) count += n;
-  Json out{{"count", count}, {"mean_seconds", nullptr}, {"p99_seconds", nullptr}};
+  Json buckets = Json::array();
+  for (size_t i = 0; i < snapshot.buckets.size(); ++i) {
+    const uint64_t n = snapshot.buckets[i];
+    count += n;
+    if (n == 0) continue;
+    Json bound = nullptr;
+    if (i < DurationHistogram::kBounds.size()) bound = DurationHistogram::kBounds[i];
+    buckets.push_back({{"le", std::move(bound)}, {"count", n}});
+  }
+  Json out{{"count", count},
+           {"mean_seconds", nullptr},
+           {"p99_seconds", nullptr},
+           {"buckets", std::move(buckets)}};
   if (count == 0) return out;
   out["mean_seconds"] = snapshot.sum_seconds / static_cast<double>(count);
   uint64_t below = 0;
@@ -240,6 +251,8 @@ std::string status_json(const Status& status) {
   return dump({{"name", status.name},
                {"version", status.version},
                {"revision", status.revision},
+               {"pid", status.pid},
+               {"cpu_seconds", seconds(status.cpu_ns)},
                {"started", time_text(status.started_wall_ns)},
                {"uptime_seconds", seconds(status.now.mono_ns - status.started_mono_ns)},
                {"health", status.problems.empty() ? "healthy" : "degraded"},

@@ -36,6 +36,8 @@ struct Status {
   std::string revision;
   uint64_t started_wall_ns = 0;
   uint64_t started_mono_ns = 0;
+  int64_t pid = 0;
+  uint64_t cpu_ns = 0;                ///< of the process, all its threads
   std::string state_directory;        ///< empty: memory only
   std::vector<std::string> problems;  ///< why it is not ready or degraded; empty when all is well
   uint64_t series_per_metric_limit = 0;

@@ -37,6 +37,8 @@ Status filled() {
   SinkSnapshot sink;
   sink.name = "prometheus";
   sink.delivered = {9, 0};
+  sink.delivery_latency[0].buckets[2] = 5;
+  sink.delivery_latency[0].buckets.back() = 1;
   sink.dropped[0][static_cast<size_t>(Reason::conflict)] = 1;
   sink.refusals.push_back({"x_total", Reason::conflict, "a/h/1 (aa)", "b/h/2 (bb)", 1});
   status.sinks.push_back(sink);
@@ -59,6 +61,8 @@ TEST_CASE("the status holds counts by signal and reason, and who disagrees with 
   const json& sink = status["sinks"][0];
   CHECK(sink["dropped"]["metrics"] == json{{"conflict", 1}});
   CHECK(sink["dropped"]["spans"] == json::object());
+  CHECK(sink["delivery_latency"]["metrics"]["buckets"] ==
+        json::parse(R"([{"le": 5e-05, "count": 5}, {"le": null, "count": 1}])"));
   CHECK(sink["last_error"].is_null());
   CHECK(status["series"]["offenders"][0] == json{{"metric", "wild_total"},
                                                  {"publisher", "abc"},
