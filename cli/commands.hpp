@@ -6,6 +6,7 @@
 /// The commands, one file each: the definition stands beside what it does.
 namespace insight::cli {
 
+Command bench_command();
 Command bus_command();
 Command config_command();
 Command publishers_command();
