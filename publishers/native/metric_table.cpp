@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <limits>
 
 #include "bus/base/text.hpp"
 #include "bus/wire/decoder.hpp"
@@ -18,6 +19,17 @@ constexpr size_t kBytesPerEnvelope = 64 << 10;
 constexpr size_t kCellsPerGather = 16'384;  // bounds how long the lock is held
 constexpr size_t kMaxHelpBytes = 512;
 constexpr std::string_view kOverflowKey = "insight_overflow";
+
+constexpr double kLargest = std::numeric_limits<double>::max();
+constexpr double kRounding = 1e-12;  // more than what the order of additions makes of a sum
+
+// The sum of a histogram as it is sent: finite, and no smaller than before by rounding alone, which
+// would look like a restart.  Observations below zero may make it smaller.
+double steady_sum(double sum, double sent) noexcept {
+  if (std::isnan(sum)) return sent;  // infinities of both signs
+  sum = std::clamp(sum, -kLargest, kLargest);
+  return sum < sent && sent - sum <= kRounding * sent ? sent : sum;
+}
 
 bool is_name(std::string_view name) {
   return !name.empty() && name.size() <= wire::kMaxNameBytes && is_utf8(name);
@@ -252,7 +264,8 @@ bool MetricTable::is_changed(const Instrument& instrument, Sent& value) {
     return bits != std::bit_cast<uint64_t>(instrument.sent_value);
   }
   if (metric.kind == Kind::counter) {
-    value.value = cells_.total(instrument.cell);
+    // When a thread ends, its cells are added in another order, and fractions may round down.
+    value.value = std::clamp(cells_.total(instrument.cell), instrument.sent_value, kLargest);
     return value.value != instrument.sent_value;
   }
   const uint32_t buckets = metric.cells - 1;
@@ -263,7 +276,7 @@ bool MetricTable::is_changed(const Instrument& instrument, Sent& value) {
     count += buckets_[i];
   }
   value.value = static_cast<double>(count);
-  value.sum = cells_.total(instrument.cell + buckets);
+  value.sum = steady_sum(cells_.total(instrument.cell + buckets), instrument.sent_sum);
   return value.value != instrument.sent_value || value.sum != instrument.sent_sum;
 }
 

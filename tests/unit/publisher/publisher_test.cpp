@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <future>
 #include <limits>
 #include <set>
 #include <string>
@@ -190,6 +192,66 @@ TEST_CASE("a counter never falls while threads add, end and are flushed") {
 
   CHECK_FALSE(fell);
   CHECK(last > 0);
+}
+
+TEST_CASE(
+    "a total made of fractions does not fall when a thread ends and the order of sums changes") {
+  Receiver receiver;
+  Publisher publisher(options(receiver));
+  const Counter counter = publisher.counter("a_total");
+  const Histogram histogram = publisher.histogram("took", {1});
+  const Counter other = publisher.counter("b_total");
+  // (0.1 + 0.2) + 0.3 is one rounding step more than (0.3 + 0.2) + 0.1.
+  std::array<std::promise<void>, 3> ends;
+  std::vector<std::thread> threads;
+  for (size_t t = 0; t < 3; ++t) {
+    std::promise<void> added;
+    threads.emplace_back([&, t] {
+      counter.add(static_cast<double>(t + 1) / 10);
+      histogram.observe(static_cast<double>(t + 1) / 10);
+      added.set_value();
+      ends[t].get_future().wait();
+    });
+    added.get_future().wait();
+  }
+  REQUIRE(receiver.until([&] { return receiver.total("took{}") == 3; }));
+  const double before = receiver.total("a_total{}");
+  const double sum_before = receiver.one().histograms["took{}"].sum;
+  REQUIRE(before > 0.3 + 0.2 + 0.1);
+
+  for (size_t t : {2, 1, 0}) {
+    ends[t].set_value();
+    threads[t].join();
+  }
+  other.add(1);
+  REQUIRE(receiver.until([&] { return receiver.total("b_total{}") == 1; }));
+
+  CHECK(receiver.total("a_total{}") == before);
+  CHECK(receiver.one().histograms["took{}"].sum == sum_before);
+}
+
+TEST_CASE("a total that reaches infinity stays at the largest finite number") {
+  Receiver receiver;
+  Publisher publisher(options(receiver));
+  const Counter counter = publisher.counter("a_total");
+  const Histogram up = publisher.histogram("up", {1});
+  const Histogram both = publisher.histogram("both", {1});
+  for (int i = 0; i < 3; ++i) {
+    counter.add(1e308);
+    up.observe(1e308);
+    both.observe(1e308);
+  }
+  std::thread([&] {
+    for (int i = 0; i < 3; ++i) both.observe(-1e308);
+    counter.add(1e308);
+  }).join();
+  REQUIRE(receiver.close_and_hear(publisher));
+
+  CHECK(receiver.refused == 0);
+  CHECK(receiver.total("a_total{}") == std::numeric_limits<double>::max());
+  CHECK(receiver.one().histograms["up{}"].sum == std::numeric_limits<double>::max());
+  CHECK(std::isfinite(receiver.one().histograms["both{}"].sum));
+  CHECK(receiver.total("both{}") == 6);
 }
 
 TEST_CASE("spans arrive with their attributes; children continue the trace of their parent") {
