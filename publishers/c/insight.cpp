@@ -5,6 +5,7 @@
 #include <exception>
 #include <new>
 #include <utility>
+#include <vector>
 
 #include <insight/insight.h>
 #include <insight/insight.hpp>
@@ -30,6 +31,10 @@ struct insight_span {
   insight::ActiveSpan span;
 };
 
+struct insight_scope {
+  insight::SpanScope scope;
+};
+
 namespace {
 
 const char* text(const char* string) { return string == nullptr ? "" : string; }
@@ -40,6 +45,46 @@ insight::Labels to_labels(const insight_label* labels, size_t count) {
   result.reserve(count);
   for (size_t i = 0; i < count; ++i)
     result.emplace_back(text(labels[i].name), text(labels[i].value));
+  return result;
+}
+
+insight::SpanContext to_context(const insight_span_context* given) {
+  insight::SpanContext context;
+  if (given == nullptr) return context;
+  std::memcpy(context.trace_id.data(), given->trace_id, sizeof given->trace_id);
+  std::memcpy(context.span_id.data(), given->span_id, sizeof given->span_id);
+  return context;
+}
+
+insight_span_context from_context(const insight::SpanContext& context) {
+  insight_span_context result{};
+  std::memcpy(result.trace_id, context.trace_id.data(), sizeof result.trace_id);
+  std::memcpy(result.span_id, context.span_id.data(), sizeof result.span_id);
+  return result;
+}
+
+insight::SpanValue to_value(const insight_attribute& attribute) {
+  switch (attribute.type) {
+    case INSIGHT_TYPE_INT:
+      return attribute.int_value;
+    case INSIGHT_TYPE_DOUBLE:
+      return attribute.double_value;
+    case INSIGHT_TYPE_BOOL:
+      return attribute.int_value != 0;
+    case INSIGHT_TYPE_STRING:
+      break;
+  }
+  return attribute.string_value;  // a number that is no type is read as this one
+}
+
+std::vector<insight::SpanAttribute> to_attributes(const insight_attribute* attributes,
+                                                  size_t count) {
+  std::vector<insight::SpanAttribute> result;
+  if (attributes == nullptr) return result;
+  result.reserve(count);
+  for (size_t i = 0; i < count; ++i) {
+    result.push_back({text(attributes[i].key), to_value(attributes[i])});
+  }
   return result;
 }
 
@@ -180,12 +225,22 @@ void insight_progress(insight_publisher* publisher, const char* name, double per
 insight_span* insight_span_begin(insight_publisher* publisher, const char* name, const char* lane,
                                  const insight_span_context* parent) {
   if (publisher == nullptr) return nullptr;
-  insight::SpanOptions options{.lane = text(lane)};
-  if (parent != nullptr) {
-    std::memcpy(options.parent.trace_id.data(), parent->trace_id, sizeof parent->trace_id);
-    std::memcpy(options.parent.span_id.data(), parent->span_id, sizeof parent->span_id);
-  }
-  return guarded([&] { return new insight_span{publisher->publisher.span(text(name), options)}; });
+  return guarded([&] {
+    return new insight_span{
+        publisher->publisher.span(text(name), {.lane = text(lane), .parent = to_context(parent)})};
+  });
+}
+
+insight_span* insight_state_begin(insight_publisher* publisher, const char* name, const char* lane,
+                                  const insight_span_context* parent,
+                                  const insight_attribute* attributes, size_t attribute_count) {
+  if (publisher == nullptr) return nullptr;
+  return guarded([&] {
+    return new insight_span{publisher->publisher.state(
+        text(name), {.lane = text(lane),
+                     .parent = to_context(parent),
+                     .attributes = to_attributes(attributes, attribute_count)})};
+  });
 }
 
 void insight_span_attribute_string(insight_span* span, const char* key, const char* value) {
@@ -209,16 +264,37 @@ void insight_span_status(insight_span* span, int is_ok) {
   is_ok != 0 ? span->span.succeed() : span->span.fail();
 }
 
+void insight_span_event(insight_span* span, const char* name, const insight_attribute* attributes,
+                        size_t attribute_count) {
+  if (span == nullptr) return;
+  guarded([&] { span->span.event(text(name), to_attributes(attributes, attribute_count)); });
+}
+
+void insight_span_link(insight_span* span, const insight_span_context* to,
+                       const insight_attribute* attributes, size_t attribute_count) {
+  if (span == nullptr) return;
+  guarded([&] { span->span.link(to_context(to), to_attributes(attributes, attribute_count)); });
+}
+
 insight_span_context insight_span_get_context(const insight_span* span) {
-  insight_span_context result{};
-  if (span == nullptr) return result;
-  const insight::SpanContext context = span->span.context();
-  std::memcpy(result.trace_id, context.trace_id.data(), sizeof result.trace_id);
-  std::memcpy(result.span_id, context.span_id.data(), sizeof result.span_id);
-  return result;
+  return from_context(span == nullptr ? insight::SpanContext{} : span->span.context());
+}
+
+void insight_span_detach(insight_span* span) {
+  if (span != nullptr) span->span.detach();
 }
 
 void insight_span_end(insight_span* span) { delete span; }
+
+insight_scope* insight_scope_enter(const insight_span_context* context) {
+  return guarded([&] { return new insight_scope{insight::SpanScope(to_context(context))}; });
+}
+
+void insight_scope_leave(insight_scope* scope) { delete scope; }
+
+insight_span_context insight_current_span(void) {
+  return from_context(insight::SpanScope::current());
+}
 
 void insight_get_status(const insight_publisher* publisher, insight_status* status) {
   if (status == nullptr) return;

@@ -6,8 +6,8 @@
  * says what each call does.
  *
  *     insight_publisher* publisher = insight_open(NULL);
- *     insight_counter* tokens = insight_counter_get(publisher, "tokens_total", "Tokens generated",
- * NULL, 0); insight_counter_add(tokens, 128);
+ *     insight_counter* tokens = insight_counter_get(publisher, "tokens_total", "", NULL, 0);
+ *     insight_counter_add(tokens, 128);
  *
  * Every function is safe from any thread, with a null handle, after insight_close() and in a forked
  * child, and never blocks on the network but for insight_close().  A handle lives until its own
@@ -102,25 +102,70 @@ INSIGHT_C_API void insight_histogram_free(insight_histogram* histogram);
 INSIGHT_C_API void insight_progress(insight_publisher* publisher, const char* name,
                                     double period_seconds);
 
+/* Names one span across processes; all zero: none. */
 typedef struct insight_span_context {
   unsigned char trace_id[16];
   unsigned char span_id[8];
 } insight_span_context;
 
-/* Begins a span; `parent` may be null.  One thread at a time uses it. */
+typedef enum insight_type {
+  INSIGHT_TYPE_STRING = 0,
+  INSIGHT_TYPE_INT = 1,
+  INSIGHT_TYPE_DOUBLE = 2,
+  INSIGHT_TYPE_BOOL = 3
+} insight_type;
+
+/* Key and value; only the member that `type` names is read. */
+typedef struct insight_attribute {
+  const char* key;
+  insight_type type;
+  const char* string_value;
+  int64_t int_value; /* also of INSIGHT_TYPE_BOOL: 0 is false */
+  double double_value;
+} insight_attribute;
+
+/* Begins a span, which is recorded when it ends.  `parent` may be null: then it is the span that is
+ * current on this thread, if one is.  One thread at a time uses a span.
+ *
+ * It is current on the thread that began it until it ends (anywhere, in any order) or is detached:
+ * histograms take their exemplars from it, and spans that begin there become its children. */
 INSIGHT_C_API insight_span* insight_span_begin(insight_publisher* publisher, const char* name,
                                                const char* lane,
                                                const insight_span_context* parent);
+/* Begins a span that is visible, with these attributes, while it is still open: a phase that goes
+ * on for long. */
+INSIGHT_C_API insight_span* insight_state_begin(insight_publisher* publisher, const char* name,
+                                                const char* lane,
+                                                const insight_span_context* parent,
+                                                const insight_attribute* attributes,
+                                                size_t attribute_count);
 INSIGHT_C_API void insight_span_attribute_string(insight_span* span, const char* key,
                                                  const char* value);
 INSIGHT_C_API void insight_span_attribute_int(insight_span* span, const char* key, int64_t value);
 INSIGHT_C_API void insight_span_attribute_double(insight_span* span, const char* key, double value);
 INSIGHT_C_API void insight_span_attribute_bool(insight_span* span, const char* key, int value);
+/* Something that happened now. */
+INSIGHT_C_API void insight_span_event(insight_span* span, const char* name,
+                                      const insight_attribute* attributes, size_t attribute_count);
+/* Another span that this one has to do with and is no child of. */
+INSIGHT_C_API void insight_span_link(insight_span* span, const insight_span_context* to,
+                                     const insight_attribute* attributes, size_t attribute_count);
 /* The status: 0 error, else ok; never called: unset. */
 INSIGHT_C_API void insight_span_status(insight_span* span, int is_ok);
 INSIGHT_C_API insight_span_context insight_span_get_context(const insight_span* span);
+/* The span is current no longer and goes on: for one that outlives the call that began it. */
+INSIGHT_C_API void insight_span_detach(insight_span* span);
 /* Records the span and frees it. */
 INSIGHT_C_API void insight_span_end(insight_span* span);
+
+typedef struct insight_scope insight_scope;
+
+/* Makes a span current on this thread until insight_scope_leave(): one that was begun on another
+ * thread, in another process, or detached.  Null or zeros: nothing is current until then. */
+INSIGHT_C_API insight_scope* insight_scope_enter(const insight_span_context* context);
+INSIGHT_C_API void insight_scope_leave(insight_scope* scope);
+/* What is current on this thread; all zero where nothing is. */
+INSIGHT_C_API insight_span_context insight_current_span(void);
 
 /* Set `size` to sizeof(insight_status): the struct may grow at its end. */
 typedef struct insight_status {
