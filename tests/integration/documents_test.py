@@ -35,8 +35,8 @@ def compile_block(block, compiler, tmp_path, env):
     if not block.file:
         includes = "".join(line + "\n" for line in text.splitlines() if line.startswith("#include"))
         rest = "".join(line + "\n" for line in text.splitlines() if not line.startswith("#include"))
-        using = "using namespace std::chrono_literals;\n" if compiler is CPP else ""
-        text = f"{includes}{using and '#include <chrono>' + chr(10) + using}void f(void);\nvoid f(void) {{\n{rest}}}\n"
+        before = "#include <insight/insight.hpp>\nusing namespace std::chrono_literals;\n" if compiler is CPP else "#include <insight/insight.h>\n"
+        text = f"{includes}{before}void f(void);\nvoid f(void) {{\n{rest}}}\n"
     path = tmp_path / (block.file or "fragment" + (".cpp" if compiler is CPP else ".c"))
     path.write_text(text)
     flags = subprocess.run(["pkg-config", "--cflags", "insight"], env={**os.environ, **env}, check=True, capture_output=True,
@@ -51,19 +51,19 @@ def check_toml(block, shell):
         shell.write(block.file, text)
     # A fragment is a part of a file that says what listens, too.
     shell.write("checked.toml", text if "[collectors" in text else "[collectors.bus]\ntype = \"zmq\"\n" + text)
-    code, output = shell.run("insightctl config check checked.toml")
+    code, output = shell.run("insightctl config check ~/checked.toml")
     assert code == 0, output
 
 
 def check_yaml(block, shell):
     shell.write("prometheus.yml", block.text)
-    code, output = shell.run("promtool check config prometheus.yml")
+    code, output = shell.run("promtool check config ~/prometheus.yml")
     assert code == 0, output
 
 
 def run_python(block, shell):
     shell.write(block.file or "block.py", block.text)
-    code, output = shell.run(f"python3 {'-m py_compile ' if block.file else ''}{block.file or 'block.py'}")
+    code, output = shell.run(f"python3 {'-m py_compile ' if block.file else ''}~/{block.file or 'block.py'}")
     assert code == 0, output
 
 
