@@ -73,6 +73,7 @@ void Core::restart() noexcept {
   accounts.envelopes_sent.store(0, std::memory_order_relaxed);
   accounts.bytes_sent.store(0, std::memory_order_relaxed);
   accounts.again.store(0, std::memory_order_relaxed);
+  accounts.has_said_bye.store(false, std::memory_order_relaxed);
   table.restart();
   is_connected_ = false;
   try {
@@ -230,6 +231,7 @@ void Core::close(uint64_t deadline_ns) noexcept {
 
 PublisherStatus Core::status() const {
   PublisherStatus status;
+  status.has_said_bye = accounts.has_said_bye.load(std::memory_order_relaxed);
   status.envelopes_sent = accounts.envelopes_sent.load(std::memory_order_relaxed);
   status.bytes_sent = accounts.bytes_sent.load(std::memory_order_relaxed);
   status.spans = accounts.spans.load(std::memory_order_relaxed);

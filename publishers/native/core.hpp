@@ -31,6 +31,7 @@ struct Accounts {
   std::atomic<uint64_t> envelopes_sent{0};
   std::atomic<uint64_t> bytes_sent{0};
   std::atomic<uint64_t> again{0};  ///< times that the socket had no room
+  std::atomic<bool> has_said_bye{false};
 };
 
 /// One process life of a publisher.  Value.

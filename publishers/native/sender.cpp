@@ -260,7 +260,9 @@ Sender::Progress Sender::flush(const Now& now) {
   }
   if (const Progress progress = send_spans(now); progress != Progress::done) return progress;
   if (is_closing_) {
-    return send_life(wire::LifeEvent::bye, now) ? Progress::done : Progress::blocked;
+    if (!send_life(wire::LifeEvent::bye, now)) return Progress::blocked;
+    core_.accounts.has_said_bye.store(true, std::memory_order_relaxed);
+    return Progress::done;
   }
   if (now.mono_ns >= last_sent_ns_ + core_.settings.beat_interval_ns / 10 * 9) {
     if (!send_life(wire::LifeEvent::beat, now)) return Progress::blocked;

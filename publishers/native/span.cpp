@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <exception>
 #include <new>
 #include <utility>
@@ -97,9 +98,10 @@ std::unique_ptr<SpanData> begin(Core* core, std::string_view name, const SpanOpt
     auto data = std::make_unique<SpanData>(*core, name, options.lane);
     data->forks = core->process.forks();
     const Now now = read_clocks();
-    data->start_mono_ns = now.mono_ns;
+    const auto ago = static_cast<uint64_t>(std::max<int64_t>(options.ago.count(), 0));
+    data->start_mono_ns = now.mono_ns - ago;  // may wrap: only the difference counts
     native::SpanRecord& span = data->record;
-    span.start_ns = now.wall_ns;
+    span.start_ns = now.wall_ns - std::min(ago, now.wall_ns - 1);
     const CurrentSpan* around = thread->spans.innermost();
     const SpanContext parent =
         options.parent || around == nullptr ? options.parent : around->context;

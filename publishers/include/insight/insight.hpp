@@ -247,6 +247,7 @@ struct SpanOptions {
   std::string_view lane{};  ///< what does one thing at a time: a worker, a replica
   SpanContext parent{};     ///< its trace is continued; none: that of the current span
   std::vector<SpanAttribute> attributes{};  ///< from the start; of a state seen while it is open
+  std::chrono::nanoseconds ago{0};          ///< it began so long before this call
 };
 
 /// An interval that ends with its scope.  Thread-bound: used and ended by one thread at a time.  A
@@ -346,6 +347,7 @@ struct PublisherOptions {
 /// What became of what was recorded.  Value.
 struct PublisherStatus {
   bool is_connected = false;
+  bool has_said_bye = false;  ///< closed, and all that was recorded and not dropped was sent before
   std::string endpoint;
   uint64_t envelopes_sent = 0;
   uint64_t bytes_sent = 0;

@@ -41,6 +41,23 @@ std::vector<SpanWhat> what_came(Receiver& receiver, const std::string& name) {
   return result;
 }
 
+TEST_CASE("a span may have begun before it was told, and the end says whether all was sent") {
+  Receiver receiver;
+  Publisher publisher(options(receiver));
+  publisher.span("backup", {.ago = 1h}).end();
+  CHECK_FALSE(publisher.status().has_said_bye);
+  REQUIRE(receiver.close_and_hear(publisher));
+
+  const auto& span = receiver.one().records.at(0);
+  CHECK(span.end_ns - span.start_ns >= 3'600 * kSecond);
+  CHECK(span.end_ns - span.start_ns < 3'660 * kSecond);
+  CHECK(publisher.status().has_said_bye);
+
+  Publisher lonely(alone());
+  lonely.close(10ms);
+  CHECK_FALSE(lonely.status().has_said_bye);
+}
+
 TEST_CASE("a state is seen while it is open, and ends once") {
   Receiver receiver;
   Publisher publisher(options(receiver));
