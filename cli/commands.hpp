@@ -10,6 +10,7 @@ Command bench_command();
 Command bus_command();
 Command config_command();
 Command publishers_command();
+Command replay_command();
 Command status_command();
 Command tap_command();
 Command version_command();

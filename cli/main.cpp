@@ -33,7 +33,7 @@ Command insightctl() {
               "answers,\n130 a second signal cut a stop short.",
           .examples = {"insightctl bus run", "insightctl status"},
           .commands = {bus_command(), status_command(), publishers_command(), tap_command(),
-                       bench_command(), config_command(), version_command()}};
+                       bench_command(), replay_command(), config_command(), version_command()}};
 }
 
 int run(int argc, char** argv) {
