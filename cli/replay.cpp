@@ -186,8 +186,9 @@ class Replay {
     }
     if (refused_ > 0) out.line(grouped(refused_) + " messages were no envelopes of version 1");
     if (sender_.interruptions() > 0) {
-      out.line("the broker was away " + grouped(sender_.interruptions()) +
-               " times: what was on its way to it may be missing");
+      const uint64_t times = sender_.interruptions();
+      out.line("the broker was away " + (times == 1 ? "once" : grouped(times) + " times") +
+               ": what was on its way to it may be missing");
     }
   }
 
