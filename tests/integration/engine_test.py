@@ -63,7 +63,12 @@ def test_the_golden_signals_are_what_the_engine_counted(bus):
     prefills = [r for r in spans if r["name"] == "prefill"]
     assert len(requests) == len(prefills) == 200
     assert all(requests[p["parent_id"]]["trace_id"] == p["trace_id"] for p in prefills)
+    assert all([e["name"] for e in r["events"]] == ["first_token"] for r in requests.values())
     assert sum(r["attributes"]["generated_tokens"] for r in requests.values()) == totals["generation_tokens"]
+    exemplars = {r["name"]: r["exemplar"]["span_id"] for r in bus.records() if "exemplar" in r}
+    assert set(exemplars) == {name for name in {r["name"] for r in bus.records()} if name.endswith("_seconds")
+                              and name.startswith("engine_")}
+    assert set(exemplars.values()) <= set(requests)
     assert {r["lane"] for r in spans} <= {f"slot_{i}" for i in range(8)}
 
 

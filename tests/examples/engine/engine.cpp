@@ -131,34 +131,40 @@ void Engine::admit() {
 }
 
 Engine::Running Engine::start(Request request, Sequence sequence, const std::string& lane) {
-  telemetry_.queue_time.observe(seconds(Clock::now() - request.arrived));
-  ++totals_.started;
-  auto span = telemetry_.publisher.span("generate", {.lane = lane});
-  const auto prefill =
-      telemetry_.publisher.span("prefill", {.lane = lane, .parent = span.context()});
-
   const size_t length = request.prompt.size();
+  // Current in this scope: what is observed here takes its exemplar from it, and prefill is its
+  // child.
+  auto span = telemetry_.publisher.span("generate", {.lane = lane});
   span.attribute("prompt_tokens", static_cast<int64_t>(length));
   span.attribute("cached_tokens", static_cast<int64_t>(sequence.reused()));
+
+  telemetry_.queue_time.observe(seconds(Clock::now() - request.arrived));
   telemetry_.prompt_tokens.add(static_cast<double>(length));
   telemetry_.cache_queries.add(static_cast<double>(length));
   telemetry_.cache_hits.add(static_cast<double>(sequence.reused()));
+  ++totals_.started;
   totals_.prompt_tokens += length;
   totals_.cache_hits += sequence.reused();
 
-  while (sequence.text().size() < length)
-    sequence.append(request.prompt[sequence.text().size()], model_);
+  {
+    const auto prefill = telemetry_.publisher.span("prefill", {.lane = lane});
+    while (sequence.text().size() < length) {
+      sequence.append(request.prompt[sequence.text().size()], model_);
+    }
+  }
   return {.request = std::move(request), .sequence = std::move(sequence), .span = std::move(span)};
 }
 
 void Engine::generate(Running& running) {
   auto& [request, sequence, span, last_token, generated, finished] = running;
+  const insight::SpanScope current(span);
   const char token = sample(model_.next(sequence.text(), sequence.entries()), random_);
   sequence.append(token, model_);
 
   const auto now = Clock::now();
   if (++generated == 1) {
     telemetry_.time_to_first_token.observe(seconds(now - request.arrived));
+    span.event("first_token");
     ++totals_.first_tokens;
   } else {
     telemetry_.inter_token_latency.observe(seconds(now - last_token));
@@ -174,6 +180,7 @@ void Engine::generate(Running& running) {
 }
 
 void Engine::finish(Running& running, Finish reason) {
+  const insight::SpanScope current(running.span);
   running.span.attribute("generated_tokens", static_cast<int64_t>(running.generated));
   running.span.attribute("finished_reason", name_of(reason));
   if (reason == Finish::abort) running.span.fail();
