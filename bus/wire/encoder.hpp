@@ -65,16 +65,15 @@ class EnvelopeWriter {
   /// Points and spans so far.
   size_t records() const noexcept { return records_; }
 
-  /// The most that one more element can take.  A span takes the size of its encoding.
+  /// The most that one more element can take, a histogram with its exemplar.  A span takes the size
+  /// of its encoding.
   static constexpr size_t family_bytes(size_t packed_family) { return packed_family + 24; }
 
   static constexpr size_t point_bytes(size_t packed_labels) { return packed_labels + 16; }
 
   static constexpr size_t histogram_bytes(size_t packed_labels, size_t buckets) {
-    return packed_labels + 48 + 9 * buckets;
+    return packed_labels + 96 + 9 * buckets;
   }
-
-  static constexpr size_t kExemplarBytes = 48;  ///< what an exemplar adds
 
   /// Stamps `sent` and `mono` and gives the message, valid until start().  Called again, it stamps
   /// the same envelope anew.

@@ -17,9 +17,14 @@ namespace insight::native {
 /// a sample.
 class ExemplarSlot {
  public:
+  /// Whether it would be the largest.
+  bool wants(double value) const noexcept {
+    return value > largest_.load(std::memory_order_relaxed);
+  }
+
   void offer(double value, const SpanContext& span) noexcept {
-    if (value <= largest_.load(std::memory_order_relaxed) || !enter()) return;
-    if (value > largest_.load(std::memory_order_relaxed)) {
+    if (!wants(value) || !enter()) return;
+    if (wants(value)) {
       exemplar_ = {.value = value,
                    .time_ns = wall_now_ns(),
                    .trace_id = span.trace_id,

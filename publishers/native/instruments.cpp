@@ -30,11 +30,28 @@ Handle child(const Handle& parent, const Labels& labels) noexcept {
   }
 }
 
-// Out of line, so that observe() keeps its registers where no span is current.
+// What observe() does not always do is out of line and called last, so that it needs no stack of
+// its own.
+
+[[gnu::noinline]] void refuse(const Instrument& instrument) noexcept {
+  instrument.core->accounts.drops.add(Drop::bad_value);
+}
+
 [[gnu::noinline]] void offer_exemplar(const native::CellPages& thread, const Instrument& instrument,
                                       double value) noexcept {
-  const native::CurrentSpan* span = static_cast<const native::Thread&>(thread).spans.innermost();
+  if (!instrument.exemplar->wants(value)) return;
+  const native::CurrentSpan* span = thread.current;
+  if (span->is_over.load(std::memory_order_relaxed)) {
+    span = static_cast<const native::Thread&>(thread).spans.innermost();
+  }
   if (span != nullptr) instrument.exemplar->offer(value, span->context);
+}
+
+[[gnu::noinline]] void observe_slow(const native::CellPages& thread, const Instrument& instrument,
+                                    uint32_t bucket, uint32_t sum, double value) noexcept {
+  instrument.core->add(instrument.cell + bucket, 1);
+  instrument.core->add(instrument.cell + sum, value);
+  if (thread.current != nullptr) offer_exemplar(thread, instrument, value);
 }
 
 // A NaN of the application must not look like a gauge that nobody has set.
@@ -106,10 +123,7 @@ Histogram::Histogram(Handle handle) noexcept : handle_(std::move(handle)) {
 void Histogram::observe(double value) const noexcept {
   const Instrument* instrument = handle_.get();
   if (instrument == nullptr) return;
-  if (!std::isfinite(value)) {
-    instrument->core->accounts.drops.add(Drop::bad_value);
-    return;
-  }
+  if (!std::isfinite(value)) return refuse(*instrument);
   // Counting the bounds below the value has no branch to mispredict, and few enough of them are
   // counted at once; for many the search halves first.
   const double* first = bounds_;
@@ -126,10 +140,7 @@ void Histogram::observe(double value) const noexcept {
   const native::CellPages* thread = native::thread_cells;
   double* page = thread->pages[cell_ / native::kCellsPerPage];
   if (page == nullptr) [[unlikely]] {
-    instrument->core->add(cell_ + bucket, 1);
-    instrument->core->add(cell_ + bound_count_ + 1, value);
-    if (thread->current != nullptr) offer_exemplar(*thread, *instrument, value);
-    return;
+    return observe_slow(*thread, *instrument, bucket, bound_count_ + 1, value);
   }
   double* cells = page + cell_ % native::kCellsPerPage;
   const std::atomic_ref<double> count(cells[bucket]);

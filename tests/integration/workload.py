@@ -58,6 +58,13 @@ class Workload(Process):
     def span(self, name, lane, **attributes):
         self.tell(f"span {name} {lane}{words(attributes)}")
 
+    def state(self, name, lane, **attributes):
+        """Begins a state."""
+        self.tell(f"state {name} {lane}{words(attributes)}")
+
+    def end(self, name):
+        self.tell(f"end {name}")
+
     def status(self):
         return json.loads(self.tell("status"))
 

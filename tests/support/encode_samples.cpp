@@ -72,6 +72,10 @@ class Samples {
     writer_.point(none, {.count = (1ull << 40) + 1, .sum = 2.5, .buckets = buckets});
     writer_.point(
         none, {.count = (1ull << 40) + 1, .sum = -2, .buckets = buckets, .min = -3, .max = 0.5});
+    Exemplar exemplar{.value = 0.25, .time_ns = kWall - 4};
+    exemplar.trace_id.fill(6);
+    exemplar.span_id.fill(7);
+    writer_.point(none, {.count = (1ull << 40) + 1, .sum = 2.5, .buckets = buckets}, &exemplar);
     finish("metrics");
   }
 

@@ -6,7 +6,8 @@
 //
 //   counter NAME V [key=value...]       gauge NAME V [key=value...]       histogram NAME V
 //   [key=value...] gauge_add NAME V [key=value...]     span NAME LANE [key=value...]     progress
-//   NAME SECONDS bounds NAME B,B,...                 registers a histogram with these bounds repeat
+//   NAME SECONDS state NAME LANE [key=value...] begins a state     end NAME ends it
+//   bounds NAME B,B,...                 registers a histogram with these bounds repeat
 //   N COMMAND                    the command N times; "{i}" in it is the number of the turn threads
 //   N COMMAND                   the command in N threads at once; "{t}" in it is the thread's
 //   number rate PER_SECOND SECONDS COMMAND     the command at that rate fork N COMMAND the command
@@ -56,6 +57,7 @@ struct Instruments {
   std::map<std::string, insight::Counter> counters;
   std::map<std::string, insight::Gauge> gauges;
   std::map<std::string, insight::Histogram> histograms;
+  std::map<std::string, insight::ActiveSpan> states;
 };
 
 Words split(const std::string& line) {
@@ -208,6 +210,10 @@ std::string run(Instruments& all, const Words& words) {
   }
   if (command == "exit" && count == 2) std::exit(std::atoi(words[1].c_str()));
   if (command == "quit" && count == 2) _exit(std::atoi(words[1].c_str()));
+  if (command == "end" && count == 2) {
+    const std::lock_guard lock(all.mutex);
+    return all.states.erase(words[1]) == 1 ? "ok" : "error no such state";
+  }
   if (count < 3) return "error unknown command: " + command;
 
   if (command == "counter") {
@@ -232,6 +238,12 @@ std::string run(Instruments& all, const Words& words) {
     insight::ActiveSpan span = publisher.span(words[1], {.lane = words[2]});
     for (const auto& [key, value] : labels_from(words, 3))
       span.attribute(key, std::string_view(value));
+  } else if (command == "state") {
+    const insight::Labels attributes = labels_from(words, 3);
+    insight::SpanOptions options{.lane = words[2]};
+    for (const auto& [key, value] : attributes) options.attributes.push_back({key, value});
+    const std::lock_guard lock(all.mutex);
+    all.states[words[1]] = publisher.state(words[1], options);
   } else if (command == "progress") {
     publisher.progress(words[1],
                        std::chrono::nanoseconds(static_cast<int64_t>(number(words[2]) * 1e9)));

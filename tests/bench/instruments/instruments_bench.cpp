@@ -103,6 +103,13 @@ int main() {
       {"prometheus-cpp Counter::Increment", repeat([&](uint64_t) { their_counter.Increment(); })});
   cases.push_back({"insight histogram.observe, 19 bounds",
                    repeat([&](uint64_t i) { histogram.observe(sample(i)); })});
+  cases.push_back({"insight histogram.observe inside of a span", [&](uint64_t n) {
+                     const insight::ActiveSpan span = publisher.span("decode");
+                     for (uint64_t i = 0; i < n; ++i) {
+                       histogram.observe(sample(i));
+                       touch();
+                     }
+                   }});
   cases.push_back({"prometheus-cpp Histogram::Observe, 19 bounds",
                    repeat([&](uint64_t i) { their_histogram.Observe(sample(i)); }), kCalls / 4});
   cases.push_back({"insight gauge.set", repeat([&](uint64_t i) { gauge.set(sample(i)); })});

@@ -41,6 +41,7 @@ def test_envelopes_of_metrics(samples):
     gauge = {"name": "g", "kind": "gauge", "keys": [], "unit": "", "help": "", "merge": "each"}
     plain = {"kind": "histogram", "keys": [], "unit": "", "help": "", "delta": False}
     buckets = {"count": 2**40 + 1, "buckets": [1, 0, 2**40]}
+    exemplar = {"value": 0.25, "time": NOW - 4, "trace": "06" * 16, "span": "07" * 8}
     counters = [0.0, 1.0, 127.0, 128.0, 70000.0, 1e15, 1e19, 0.1, 1e300]
     gauges = [-1.0, -33.0, -1e12, -1e19, -0.5, NAN, float("inf")]
     assert samples["metrics"][1] == to_json(HEAD | {"met": [
@@ -50,6 +51,7 @@ def test_envelopes_of_metrics(samples):
         {"family": plain | {"name": "h2", "bounds": [1.0, 2.5]}, "points": [
             {"labels": [], "value": buckets | {"sum": 2.5}},
             {"labels": [], "value": buckets | {"sum": -2.0, "min": -3.0, "max": 0.5}},
+            {"labels": [], "value": buckets | {"sum": 2.5}, "exemplar": exemplar},
         ]},
     ]})
 

@@ -153,6 +153,35 @@ TEST_CASE("a span that is open at the fork is recorded by the parent alone") {
   CHECK(spans == 1);
 }
 
+TEST_CASE("a state that is open at the fork is the parent's, and nothing is current in the child") {
+  Receiver receiver;
+  Publisher publisher(options(receiver));
+  const Histogram histogram = publisher.histogram("took", {1});
+  ActiveSpan state = publisher.state("state");
+  histogram.observe(1);
+
+  CHECK(wait_for(in_child([&] {
+          histogram.observe(2);
+          if (SpanScope::current()) std::exit(1);
+          const ActiveSpan span = publisher.span("child");
+          histogram.observe(3);
+          state.end();
+        })) == 0);
+  state.end();
+  REQUIRE(receiver.close_and_hear(publisher, 2));
+  CHECK(receiver.total("took{}") == 3);
+  for (const auto& [inc, seen] : receiver.publishers) {
+    const bool is_parent = seen.values.at("took{}") == 1;
+    for (const auto& record : seen.records) {
+      CHECK((record.name == "state") == is_parent);
+      if (record.name == "child") CHECK(record.parent_id.empty());
+    }
+    const auto& exemplars = seen.exemplars.at("took{}");
+    CHECK(exemplars.back().value == (is_parent ? 1 : 3));
+    CHECK(seen.accounts.at("spans") == seen.records.size());
+  }
+}
+
 TEST_CASE("forking while threads record harms nobody") {
   Receiver receiver;
   Publisher publisher(options(receiver));

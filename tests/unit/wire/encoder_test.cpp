@@ -240,6 +240,7 @@ TEST_CASE("no element takes more than was estimated") {
   writer.point(labels, 0.1);
   CHECK(writer.bytes() - before <= EnvelopeWriter::point_bytes(labels.size()));
   before = writer.bytes();
-  writer.point(labels, HistogramValue{UINT64_MAX, 0.1, buckets, 0.1, 0.2});
+  const Exemplar exemplar{.value = 0.1, .time_ns = UINT64_MAX};
+  writer.point(labels, HistogramValue{UINT64_MAX, 0.1, buckets, 0.1, 0.2}, &exemplar);
   CHECK(writer.bytes() - before <= EnvelopeWriter::histogram_bytes(labels.size(), buckets.size()));
 }
