@@ -26,6 +26,36 @@ class ExamplesFirst final : public CLI::Formatter {
   std::string make_footer(const CLI::App*) const override { return {}; }
 };
 
+/// Where what a line says begins: behind the name of an option or a command.
+size_t hanging_indent(std::string_view line, size_t width) {
+  const size_t name = line.find_first_not_of(' ');
+  if (name == std::string_view::npos || name == 0) return 0;
+  const size_t gap = line.find("  ", name);
+  const size_t text = gap == std::string_view::npos ? name : line.find_first_not_of(' ', gap);
+  return text == std::string_view::npos || text > width / 2 ? std::min(name + 4, width / 2) : text;
+}
+
+/// Lines that are too wide are broken between words; examples stay whole, to be copied.
+std::string wrapped(std::string_view help, size_t width) {
+  std::string out;
+  for (size_t from = 0; from < help.size();) {
+    const size_t to = std::min(help.find('\n', from), help.size());
+    std::string_view line = help.substr(from, to - from);
+    from = to + 1;
+    const std::string indent(hanging_indent(line, width), ' ');
+    const bool is_example = line.starts_with("insightctl ");
+    for (size_t taken = 0; !is_example && columns(line) + taken > width;) {
+      const size_t space = line.rfind(' ', width - taken);
+      if (space == std::string_view::npos || line.find_first_not_of(' ') > space) break;
+      out += std::string(line.substr(0, space)) + "\n" + indent;
+      line.remove_prefix(space + 1);
+      taken = indent.size();
+    }
+    out += std::string(line) + "\n";
+  }
+  return out;
+}
+
 std::string did_you_mean(std::string_view word, const std::vector<std::string>& known) {
   const std::vector<std::string_view> views(known.begin(), known.end());
   const std::string_view near = nearest(word, views);
@@ -182,7 +212,11 @@ int run_command_line(const Command& root, int argc, char** argv, Terminal& out) 
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() == 0) return app.exit(error);
+    if (error.get_exit_code() == 0) {
+      const std::string help = app.help();
+      (void)std::fputs((out.width() == 0 ? help : wrapped(help, out.width())).c_str(), stdout);
+      return kDone;
+    }
     const Parsed at = parsed(root, app);
     const std::string wrong = what_is_wrong(at, error);
     complain(wrong + (wrong.ends_with('?') ? " See " : "; see ") + at.words + " --help");

@@ -192,21 +192,25 @@ std::string TapTemplate::format(const json& record) const {
 }
 
 std::string readable_line(const json& record) {
-  std::string out = time_text(number(record, "ts_ns"), false) + "  " + publisher(record) + "  " +
-                    scalar(member(record, "name"));
+  // What matters most first: a narrow window cuts the rest off.
+  std::string out =
+      time_text(number(record, "ts_ns"), false) + "  " + scalar(member(record, "name")) + "  ";
   const std::string labels = pairs(details(record));
   if (is_point(record)) {
-    if (!labels.empty()) out += "{" + labels + "}";
-    return out + "  " + value(record) + " " + scalar(member(record, "unit"));
+    out += value(record);
+    const std::string unit = scalar(member(record, "unit"));
+    if (!unit.empty()) out += " " + unit;
+    if (!labels.empty()) out += "  {" + labels + "}";
+    return out + "  " + publisher(record);
   }
-  const std::string lane = scalar(member(record, "lane"));
-  if (!lane.empty()) out += "  " + lane;
-  out += "  ";
   const std::string what = scalar(member(record, "type"));
   if (what != "span") out += what + " ";
   out += has_ended(record) ? short_duration(duration_ns(record)) : "open";
   if (member(record, "status") == "error") out += "  error";
-  return labels.empty() ? out : out + "  " + labels;
+  const std::string lane = scalar(member(record, "lane"));
+  if (!lane.empty()) out += "  " + lane;
+  if (!labels.empty()) out += "  {" + labels + "}";
+  return out + "  " + publisher(record);
 }
 
 }  // namespace insight::cli

@@ -50,7 +50,13 @@ void set_up(CURL* curl, const std::string& url, WhyText& why) {
   curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, why.data());
 }
 
-Error what_failed(CURLcode code, const WhyText& why) {
+Error what_failed(CURL* curl, CURLcode code, const WhyText& why) {
+  // curl's own sentence repeats the address, and how many milliseconds it took.
+  long number = 0;
+  if (code == CURLE_COULDNT_CONNECT &&
+      curl_easy_getinfo(curl, CURLINFO_OS_ERRNO, &number) == CURLE_OK && number != 0) {
+    return {std::system_category().message(static_cast<int>(number))};
+  }
   return {std::string(why[0] != '\0' ? why.data() : curl_easy_strerror(code))};
 }
 
@@ -111,7 +117,7 @@ Result<HttpReply> http_get(const std::string& url, std::chrono::milliseconds tim
   curl_easy_setopt(curl.get(), CURLOPT_WRITEDATA, &body);
   const CURLcode code = curl_easy_perform(curl.get());
   if (body.is_too_large) return Error{"the answer is larger than 64 MiB"};
-  if (code != CURLE_OK) return what_failed(code, why);
+  if (code != CURLE_OK) return what_failed(curl.get(), code, why);
   long status = 0;
   curl_easy_getinfo(curl.get(), CURLINFO_RESPONSE_CODE, &status);
   return HttpReply{static_cast<int>(status), std::move(body.text)};
@@ -145,7 +151,7 @@ Result<StreamEnd> http_get_stream(const std::string& url, std::chrono::milliseco
   if (!in_time) {
     return Error{"nothing came for " + std::to_string(silence.count()) + " ms"};
   }
-  if (code != CURLE_OK) return what_failed(code, why);
+  if (code != CURLE_OK) return what_failed(curl.get(), code, why);
   return std::move(streamed.end);
 }
 

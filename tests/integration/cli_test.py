@@ -71,6 +71,16 @@ def test_help_begins_with_an_example(command):
     assert "Usage:" in done.stdout
 
 
+@pytest.mark.parametrize("width", [60, 80])
+def test_help_is_broken_between_words(width):
+    code, text = on_terminal("tap", "--help", columns=width)
+
+    lines = [line for line in text.splitlines() if not line.startswith("insightctl ")]
+    assert code == 0
+    assert max(len(line) for line in lines) <= width
+    assert " ".join(text.split()) == " ".join(ctl("tap", "--help").stdout.split())
+
+
 def test_no_broker_ends_with_3_and_says_how_to_start_one():
     port = free_port()
     for command in ["status", "publishers"]:

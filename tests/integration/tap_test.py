@@ -98,7 +98,7 @@ def test_filters_and_formats(bus, workload, tap):
     assert re.fullmatch(rf"jobs_total\{{route=b1\}} 5 rollout workload/\S+/{workload.pid}\tcounter%", taps["template"].line())
     assert taps["spans"].line() == "decode gpu0 3 span"
     assert taps["publisher"].line() == "count=1 sum=0.25"
-    assert re.fullmatch(rf"\d\d:\d\d:\d\d\.\d{{3}}  workload/\S+/{workload.pid}  jobs_total\{{route=b1\}}  5", taps["line"].line())
+    assert re.fullmatch(rf"\d\d:\d\d:\d\d\.\d{{3}}  jobs_total  5  \{{route=b1\}}  workload/\S+/{workload.pid}", taps["line"].line())
     for name in ("template", "spans", "publisher", "line"):
         assert taps[name].wait() == 0, name
         assert taps[name].rest() == [] and taps[name].log == "", name

@@ -308,7 +308,7 @@ TEST_CASE("a server is stopped twice, and its port is free at once") {
 TEST_CASE("the client tells why there is no answer") {
   const auto refused = http_get("http://127.0.0.1:1/", 1s);
   REQUIRE(!refused);
-  CHECK(refused.error().message.find("Failed to connect to 127.0.0.1 port 1") != std::string::npos);
+  CHECK(refused.error().message.find("Connection refused") != std::string::npos);
 
   Server server;
   RawClient unused(server.http.port());
