@@ -51,9 +51,9 @@ def flags(environment):
 
 
 def build(command, tmp_path, environment):
-    """The program that `command` makes of what it names."""
-    done = subprocess.run([*command, "-o", tmp_path / "program"], cwd=tmp_path, env=environment, capture_output=True,
-                          text=True)
+    """What `command` makes as PROGRAM."""
+    done = subprocess.run([str(tmp_path / "program") if word == "PROGRAM" else word for word in command], cwd=tmp_path,
+                          env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return tmp_path / "program"
 
@@ -63,7 +63,7 @@ STRICT = ["-Wall", "-Wextra", "-Wpedantic", "-Werror"]
 
 def test_a_cpp_program_outside_of_the_tree_publishes(tmp_path, environment):
     (tmp_path / "program.cpp").write_text(CPP)
-    program = build(["g++", "-std=c++20", *STRICT, "program.cpp", *flags(environment)], tmp_path, environment)
+    program = build(["g++", "-std=c++20", *STRICT, "program.cpp", "-o", "PROGRAM", *flags(environment)], tmp_path, environment)
     with Receiver() as receiver:
         done = subprocess.Popen([program], env={**environment, "INSIGHT_ENDPOINT": receiver.endpoint})
         envelopes = []
@@ -86,10 +86,10 @@ def test_a_cpp_program_outside_of_the_tree_publishes(tmp_path, environment):
 
 # The same program in three languages on the C interface, without any library but this one.
 LANGUAGES = {
-    "c": ("gcc", lambda env: ["gcc", "-std=c11", *STRICT, FOREIGN / "program.c", *flags(env)]),
+    "c": ("gcc", lambda env: ["gcc", "-std=c11", *STRICT, FOREIGN / "program.c", "-o", "PROGRAM", *flags(env)]),
     "rust": ("rustc", lambda env: ["rustc", "--edition=2021", "-Dwarnings", "-L", env["LD_LIBRARY_PATH"],
-                                   FOREIGN / "program.rs"]),
-    "go": ("go", lambda env: ["go", "build", FOREIGN / "program.go"]),
+                                   FOREIGN / "program.rs", "-o", "PROGRAM"]),
+    "go": ("go", lambda env: ["go", "build", "-o", "PROGRAM", FOREIGN / "program.go"]),
 }
 
 
@@ -97,14 +97,11 @@ def build_foreign(language, tmp_path, environment):
     compiler, command = LANGUAGES[language]
     if shutil.which(compiler) is None:
         pytest.skip(f"no {compiler} on this machine")
-    offline = {"GOPROXY": "off", "GOTOOLCHAIN": "local", "GO111MODULE": "auto", "GOFLAGS": ""}
-    # `go build` takes its options before the files.
-    command = command(environment)
-    if language == "go":
-        command = [*command[:2], "-o", tmp_path / "program", *command[2:]]
-        subprocess.run(command, cwd=tmp_path, env={**environment, **offline}, check=True)
-        return tmp_path / "program"
-    return build(command, tmp_path, environment)
+    # Go's cache knows a program by these variables, but not by what pkg-config said.
+    go = {"GOPROXY": "off", "GOTOOLCHAIN": "local", "GO111MODULE": "auto", "GOFLAGS": "",
+          "CGO_CFLAGS": " ".join(f for f in flags(environment) if f[:2] == "-I"),
+          "CGO_LDFLAGS": " ".join(f for f in flags(environment) if f[:2] != "-I")}
+    return build(command(environment), tmp_path, {**environment, **go})
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -4,7 +4,6 @@
 package main
 
 /*
-#cgo pkg-config: insight
 #include <stdlib.h>
 #include <insight/insight.h>
 */
