@@ -171,9 +171,14 @@ uint64_t Core::begin_state(const SpanRecord& span) {
   return id;
 }
 
-void Core::end_state(uint64_t id, const SpanRecord& span, uint64_t end_ns) {
+void Core::end_state(uint64_t id, const SpanRecord& span, uint64_t end_ns) noexcept {
   std::string encoded;
-  span.encode(SpanWhat::end, end_ns, encoded);
+  try {
+    span.encode(SpanWhat::end, end_ns, encoded);
+  } catch (const std::bad_alloc&) {
+    encoded.clear();  // it ends as it began
+    accounts.drops.add(Drop::memory);
+  }
   MutexLock lock(process.mutex);
   // One that close() has ended is counted already.
   if (!states.end(id, std::move(encoded), span.status, end_ns)) return;

@@ -68,7 +68,7 @@ class Core {
   void record(Thread& thread, std::string_view span) noexcept;
   /// The number of a state that begins; 0 when it shall be recorded as a span instead.
   uint64_t begin_state(const SpanRecord& span);
-  void end_state(uint64_t id, const SpanRecord& span, uint64_t end_ns);
+  void end_state(uint64_t id, const SpanRecord& span, uint64_t end_ns) noexcept;
 
   /// True in a forked child until the first slow path.
   bool needs_restart() const noexcept { return needs_restart_.load(std::memory_order_relaxed); }

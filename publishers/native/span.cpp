@@ -110,8 +110,8 @@ std::unique_ptr<SpanData> begin(Core* core, std::string_view name, const SpanOpt
     span.context.span_id = thread->ids.span_id();
     span.parent_id = parent.span_id;
     for (const auto& [key, value] : options.attributes) span.attribute(key, value, data->drops());
-    if (form == Form::state) data->state = core->begin_state(span);
     data->current = thread->make_current(span.context);
+    if (form == Form::state) data->state = core->begin_state(span);
     return data;
   } catch (const std::exception&) {
     core->accounts.drops.add(Drop::memory);

@@ -26,7 +26,8 @@ uint64_t StateTable::begin(const SpanRecord& record) {
   return last_id_;
 }
 
-bool StateTable::end(uint64_t id, std::string encoded, SpanStatus status, uint64_t end_ns) {
+bool StateTable::end(uint64_t id, std::string encoded, SpanStatus status,
+                     uint64_t end_ns) noexcept {
   const auto found = states_.find(id);
   if (found == states_.end()) return false;
   State& state = found->second;

@@ -26,9 +26,9 @@ class StateTable {
   /// The number of the state; 0, and counted, when there is no room for one more.
   uint64_t begin(const SpanRecord& record);
 
-  /// Takes the encoded end; without room for it, the state ends as it began.  False: it has been
-  /// ended already.
-  bool end(uint64_t id, std::string encoded, SpanStatus status, uint64_t end_ns);
+  /// Takes the encoded end; without room for it, or when it is empty, the state ends as it began.
+  /// False: it has been ended already.
+  bool end(uint64_t id, std::string encoded, SpanStatus status, uint64_t end_ns) noexcept;
 
   /// A record that is due.
   struct Due {

@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 from bus import BUILD, PATIENCE, ROOT, wait_until
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from short_publisher import Receiver
 
 FOREIGN = ROOT / "tests/support/foreign"
@@ -155,6 +156,11 @@ def test_a_program_in_another_language_is_seen_at_the_broker_with_the_right_valu
     assert point["value"]["buckets"] == [0, 1, 1, 0]
 
     bus.wait_value("engine_took_seconds_sum", 0.75, role="rollout")
+    # On /metrics each exemplar stands at the bucket that it fell into.
+    page = bus.get("/metrics", headers={"Accept": "application/openmetrics-text"})[2].decode()
+    found = {sample.labels["le"]: (sample.exemplar.value, sample.exemplar.labels["trace_id"], sample.exemplar.labels["span_id"])
+             for family in text_string_to_metric_families(page) for sample in family.samples if sample.exemplar}
+    assert found == {"0.3": (0.25, state_trace, state_span), "1.0": (0.5, request_trace, request_span)}
     assert bus.value("engine_tokens_total", role="rollout", model="qwen") == 128
     assert bus.value("engine_tokens_total", role="rollout", model="llama") == 0.5
     assert bus.value("engine_depth", role="rollout") == 2

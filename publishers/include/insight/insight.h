@@ -128,7 +128,9 @@ typedef struct insight_attribute {
  * current on this thread, if one is.  One thread at a time uses a span.
  *
  * It is current on the thread that began it until it ends (anywhere, in any order) or is detached:
- * histograms take their exemplars from it, and spans that begin there become its children. */
+ * histograms take their exemplars from it, and spans that begin there become its children.  Where
+ * work changes threads in the middle (coroutines, goroutines, tasks), detach the span and enter a
+ * scope around each call instead. */
 INSIGHT_C_API insight_span* insight_span_begin(insight_publisher* publisher, const char* name,
                                                const char* lane,
                                                const insight_span_context* parent);

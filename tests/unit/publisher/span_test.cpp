@@ -183,7 +183,7 @@ TEST_CASE("events and links arrive with their attributes") {
   {
     ActiveSpan span = publisher.span("batch");
     span.event("preempted", {{"free_blocks", 3}, {"free_blocks", 4}, {"is_last", true}});
-    span.event("resumed");
+    span.event("resumed", {{"why", "memory"}});
     span.link(request, {{"position", 0}, {"share", 0.5}});
   }
   REQUIRE(receiver.close_and_hear(publisher));
@@ -193,6 +193,7 @@ TEST_CASE("events and links arrive with their attributes") {
   CHECK(batch.events[0].first == "preempted");
   CHECK(batch.events[0].second == Receiver::Attributes{{"free_blocks", "4"}, {"is_last", "1"}});
   CHECK(batch.events[1].first == "resumed");
+  CHECK(batch.events[1].second == Receiver::Attributes{{"why", "memory"}});
   REQUIRE(batch.links.size() == 1);
   CHECK(batch.links[0].first == Receiver::hex(request.span_id));
   CHECK(batch.links[0].second == Receiver::Attributes{{"position", "0"}, {"share", "0.5"}});
