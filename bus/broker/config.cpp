@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <map>
 #include <set>
 #include <tuple>
 
@@ -44,6 +45,20 @@ std::string host_name() {
   std::array<char, 256> name{};
   if (gethostname(name.data(), name.size() - 1) != 0 || name[0] == '\0') return "localhost";
   return name.data();
+}
+
+ConfigNode text_node(std::string text) {
+  ConfigNode node;
+  node.kind = ConfigNode::Kind::text;
+  node.text = std::move(text);
+  return node;
+}
+
+ConfigNode texts_node(const std::vector<std::string>& texts) {
+  ConfigNode node;
+  node.kind = ConfigNode::Kind::array;
+  for (const std::string& text : texts) node.items.push_back(text_node(text));
+  return node;
 }
 
 /// Reads one configuration; collects its errors on the way.
@@ -106,6 +121,12 @@ class Reader {
     config_.stop_timeout_ns = broker.duration_ns("stop_timeout");
     if (config_.stop_timeout_ns > kMaxStopTimeoutNs) broker.wrong("stop_timeout", "at most \"1h\"");
     config_.resource_labels = broker.texts("resource_labels");
+    std::map<std::string_view, ConfigNode> known;
+    if (broker.text("name").empty()) known["name"] = text_node(config_.name);
+    if (!broker.has("state_dir") && !config_.state_directory.empty()) {
+      known["state_dir"] = text_node(config_.state_directory);
+    }
+    config_.tables.push_back({"broker", {}, broker.resolved(known)});
     std::set<std::string> seen;
     for (size_t i = 0; i < config_.resource_labels.size(); ++i) {
       const std::string& label = config_.resource_labels[i];
@@ -121,6 +142,7 @@ class Reader {
 
   void read_http() {
     const ConfigTable http = table("http");
+    config_.tables.push_back({"http", {}, http.resolved()});
     const std::string text = overrides_.http.value_or(http.text("listen"));
     const Result<Endpoint> address = parse_http_address(text);
     if (!address) {
@@ -148,6 +170,7 @@ class Reader {
 
   void read_limits() {
     const ConfigTable limits = table("limits");
+    config_.tables.push_back({"limits", {}, limits.resolved()});
     const auto at_least_one = [&](std::string_view key) {
       const int64_t value = limits.integer(key);
       if (value < 1) limits.wrong(key, "1 or more");
@@ -184,9 +207,10 @@ class Reader {
     const ConfigTable collector("collectors." + name, &node, {keys.begin(), keys.end()},
                                 config_.state_directory, *errors_);
     const std::string type = collector.has("type") ? collector.text("type") : "zmq";
-    if (type != "zmq") {
-      collector.report("type",
-                       "no collector \"" + type + "\" is built in" + suggest(type, {"zmq"}));
+    const auto types = collector_types();
+    if (std::ranges::find(types, std::string_view(type)) == types.end()) {
+      collector.report("type", "no collector \"" + type + "\" is built in" +
+                                   suggest(type, {types.begin(), types.end()}));
     }
     Config::Collector out{name, {}, collector.flag("insecure")};
     if (collector.texts("endpoints").empty()) {
@@ -197,7 +221,19 @@ class Reader {
          overrides_.listen ? std::vector<std::string>{} : collector.texts("endpoints")) {
       read_endpoint(collector, text, i++, out);
     }
+    print_collector(collector, type);
     config_.collectors.push_back(std::move(out));
+  }
+
+  void print_collector(const ConfigTable& collector, const std::string& type) {
+    ConfigNode values = collector.resolved({{"type", text_node(type)}});
+    for (auto& [key, value] : values.members) {
+      if (key != "endpoints") continue;
+      for (ConfigNode& item : value.items) {
+        if (const auto endpoint = parse_endpoint(item.text)) item.text = endpoint->text();
+      }
+    }
+    config_.tables.push_back({"collectors", std::string(collector.name()), std::move(values)});
   }
 
   void read_endpoint(const ConfigTable& collector, const std::string& text, size_t i,
@@ -282,6 +318,7 @@ class Reader {
     out.worker.name = name;
     out.worker.type = plugin->name;
     read_signals(*sink, *plugin, out.worker);
+    print_sink(*sink, out.worker);
     out.worker.queue_bytes = sink->size_bytes("queue.bytes");
     if (out.worker.queue_bytes < kMinQueueBytes) sink->wrong("queue.bytes", "at least \"64KiB\"");
     out.worker.retry_initial_ns = sink->duration_ns("retry.initial");
@@ -293,6 +330,16 @@ class Reader {
     }
     try_create(*plugin, *sink);
     config_.sinks.push_back(std::move(out));
+  }
+
+  void print_sink(const ConfigTable& sink, const SinkWorkerOptions& worker) {
+    std::vector<std::string> signals;
+    for (size_t i = 0; i < kSignalCount; ++i) {
+      if (worker.signals[i]) signals.emplace_back(to_string(static_cast<Signal>(i)));
+    }
+    config_.tables.push_back(
+        {"sinks", worker.name,
+         sink.resolved({{"type", text_node(worker.type)}, {"signals", texts_node(signals)}})});
   }
 
   void read_signals(const ConfigTable& sink, const SinkPlugin& plugin, SinkWorkerOptions& worker) {
@@ -388,14 +435,16 @@ Result<Config, std::vector<ConfigError>> check_config(std::string_view text,
 }
 
 Result<Config, std::vector<ConfigError>> load_config(const std::string& path, Plugins plugins,
-                                                     const ConfigOverrides& overrides) {
+                                                     const ConfigOverrides& overrides,
+                                                     std::string name) {
   if (path.empty()) {
     auto config = check_config(default_config(plugins), "embedded default", plugins, overrides);
     if (config) config->is_default = true;
     return config;
   }
+  if (name.empty()) name = path;
   const auto cannot = [&](const std::string& why) {
-    return std::vector{ConfigError{path, {}, why}};
+    return std::vector{ConfigError{name, {}, why}};
   };
   errno = 0;
   std::ifstream in(path, std::ios::binary);
@@ -405,7 +454,7 @@ Result<Config, std::vector<ConfigError>> load_config(const std::string& path, Pl
   if (in.bad()) return cannot(std::string("cannot be read: ") + std::strerror(errno));
   text.resize(static_cast<size_t>(in.gcount()));
   if (text.size() > kMaxFileBytes) return cannot("larger than 1 MiB, so not a configuration file");
-  return check_config(text, path, plugins, overrides);
+  return check_config(text, name, plugins, overrides);
 }
 
 }  // namespace insight

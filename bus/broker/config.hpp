@@ -31,6 +31,13 @@ struct Config {
     std::shared_ptr<const SinkConfig> table;
   };
 
+  /// One table with all its keys, as print_config() shows it.
+  struct Table {
+    std::string_view section;  ///< "broker", "collectors"
+    std::string name;          ///< of a collector or a sink, else empty
+    ConfigNode values;
+  };
+
   std::string source;           ///< the file, or "embedded default"
   bool is_default = false;      ///< no file was given
   std::string name;             ///< of the broker
@@ -41,6 +48,7 @@ struct Config {
   SeriesLimits limits;
   std::vector<Collector> collectors;
   std::vector<Sink> sinks;
+  std::vector<Table> tables;
 
   /// What the tables of the sinks lead into.
   std::shared_ptr<const void> owner;
@@ -59,9 +67,11 @@ Result<Config, std::vector<ConfigError>> check_config(std::string_view text,
                                                       const std::string& file, Plugins plugins,
                                                       const ConfigOverrides& overrides = {});
 
-/// Reads and checks a file; without a path the embedded default.
+/// Reads and checks a file; without a path the embedded default.  `name` is what errors call it;
+/// the path when it is empty.
 Result<Config, std::vector<ConfigError>> load_config(const std::string& path, Plugins plugins,
-                                                     const ConfigOverrides& overrides = {});
+                                                     const ConfigOverrides& overrides = {},
+                                                     std::string name = {});
 
 /// The text of the embedded default, as a file would have it.
 std::string default_config(Plugins plugins);

@@ -46,6 +46,8 @@ constexpr std::array<ConfigKey, 6> kSinkKeys{{
     {"retry.give_up_after", "duration", "10m", "a batch that fails for so long is dropped"},
 }};
 
+constexpr std::array<std::string_view, 1> kCollectorTypes{"zmq"};
+
 constexpr std::array<ConfigSection, 5> kSections{{
     {"broker", kBrokerKeys},
     {"http", kHttpKeys},
@@ -57,6 +59,8 @@ constexpr std::array<ConfigSection, 5> kSections{{
 }  // namespace
 
 std::span<const ConfigSection> config_sections() { return kSections; }
+
+std::span<const std::string_view> collector_types() { return kCollectorTypes; }
 
 std::span<const ConfigKey> config_keys(std::string_view section) {
   for (const ConfigSection& each : kSections) {

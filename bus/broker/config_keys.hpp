@@ -17,6 +17,9 @@ struct ConfigSection {
 
 std::span<const ConfigSection> config_sections();
 
+/// The values of `type` in a table of [collectors].
+std::span<const std::string_view> collector_types();
+
 /// The keys of one section.
 std::span<const ConfigKey> config_keys(std::string_view section);
 

@@ -34,6 +34,7 @@ struct ConfigNode {
   ConfigPlace place;      ///< of the value
   ConfigPlace key_place;  ///< of the key, of a table its header
   std::string text;       ///< text; of a time how it stands there
+  std::string written;    ///< a text before `${ENV}` was replaced in it; empty: nothing was
   int64_t integer = 0;
   double number = 0;
   bool flag = false;

@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <set>
+#include <utility>
 
 #include "bus/base/endpoint.hpp"
 #include "bus/base/text.hpp"
@@ -242,7 +243,8 @@ bool ConfigTable::expand(ConfigNode& node, const std::string& key) {
     errors_.add(node.place, path_ + "." + key + ": " + text.error().message);
     return false;
   }
-  node.text = std::move(*text);
+  if (*text == node.text) return true;
+  node.written = std::exchange(node.text, std::move(*text));
   return true;
 }
 
@@ -314,6 +316,20 @@ std::vector<std::string> ConfigTable::texts(std::string_view key) const {
 bool ConfigTable::has(std::string_view key) const {
   const auto found = values_.find(key);
   return found != values_.end() && found->second.is_given;
+}
+
+ConfigNode ConfigTable::resolved(const std::map<std::string_view, ConfigNode>& known) const {
+  ConfigNode table;
+  for (const ConfigKey& key : keys_) {
+    const auto better = known.find(key.name);
+    const auto found = values_.find(key.name);
+    if (better != known.end()) {
+      table.members.push_back({std::string(key.name), better->second});
+    } else if (found != values_.end() && (found->second.is_given || !key.preset.empty())) {
+      table.members.push_back({std::string(key.name), found->second.node});
+    }
+  }
+  return table;
 }
 
 ConfigPlace ConfigTable::place(std::string_view key, size_t item) const {

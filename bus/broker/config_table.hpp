@@ -48,6 +48,10 @@ class ConfigTable final : public SinkConfig {
   /// the key is empty or absent.
   void report(std::string_view key, std::string message, size_t item = SIZE_MAX) const;
 
+  /// Every key in the order of the keys with what `known` says of it, else its value or default;
+  /// those that have nothing are left out.
+  ConfigNode resolved(const std::map<std::string_view, ConfigNode>& known = {}) const;
+
   /// Where the key's value stands, else the table.
   ConfigPlace place(std::string_view key, size_t item = SIZE_MAX) const;
 
