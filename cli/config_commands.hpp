@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "bus/broker/config.hpp"
+#include "cli/command.hpp"
+
+namespace insight::cli {
+
+/// The commands below `config`, one file each.
+Command config_check_command();
+Command config_init_command();
+Command config_print_command();
+
+/// Reads and checks a configuration: of a file, of standard input for "-", the embedded default for
+/// nothing.
+Result<Config, std::vector<ConfigError>> read_config(const std::string& file);
+
+/// Writes errors to standard error, a line each, and how many there are.
+void print_errors(const std::vector<ConfigError>& errors);
+
+}  // namespace insight::cli
