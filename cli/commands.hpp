@@ -8,11 +8,17 @@ namespace insight::cli {
 
 Command bench_command();
 Command bus_command();
+Command completion_command();
+Command components_command();
 Command config_command();
+Command man_command();
 Command publishers_command();
 Command replay_command();
 Command status_command();
 Command tap_command();
 Command version_command();
+
+/// The whole tree.
+Command insightctl_command();
 
 }  // namespace insight::cli

@@ -4,14 +4,48 @@
 #include <cstdio>
 #include <cstring>
 #include <exception>
+#include <memory>
 
 #include <fcntl.h>
 #include <unistd.h>
 
 #include "cli/commands.hpp"
 #include "cli/exit_code.hpp"
+#include "cli/man_text.hpp"
 
 namespace insight::cli {
+
+Command insightctl_command() {
+  const auto wants_version = std::make_shared<bool>(false);
+  return {.name = "insightctl",
+          .does =
+              "The telemetry bus: publishers send to it, Prometheus and files read from it.\n\n"
+              "Exit codes: " +
+              exit_codes_sentence() + ".",
+          .examples = {"insightctl bus run", "insightctl status"},
+          .arguments = {{.name = "--version",
+                         .does = "says what this is",
+                         .target = wants_version.get()}},
+          .commands =
+              {
+                  bus_command(),
+                  status_command(),
+                  publishers_command(),
+                  tap_command(),
+                  bench_command(),
+                  replay_command(),
+                  config_command(),
+                  components_command(),
+                  completion_command(),
+                  man_command(),
+                  version_command(),
+              },
+          .run = [wants_version](Terminal& out) {
+            if (*wants_version) return version_command().run(out);
+            complain("a command must follow; see insightctl --help");
+            return static_cast<int>(kWrongUse);
+          }};
+}
 
 namespace {
 
@@ -25,20 +59,9 @@ void open_standard_descriptors() {
   }
 }
 
-Command insightctl() {
-  return {.name = "insightctl",
-          .does =
-              "The telemetry bus: publishers send to it, Prometheus and files read from it.\n\n"
-              "Exit codes: 0 done, 1 found a problem, 2 wrong use or configuration, 3 no broker "
-              "answers,\n130 a second signal cut a stop short.",
-          .examples = {"insightctl bus run", "insightctl status"},
-          .commands = {bus_command(), status_command(), publishers_command(), tap_command(),
-                       bench_command(), replay_command(), config_command(), version_command()}};
-}
-
 int run(int argc, char** argv) {
   Terminal out = Terminal::standard_output();
-  const int code = run_command_line(insightctl(), argc, argv, out);
+  const int code = run_command_line(insightctl_command(), argc, argv, out);
   if (!out.flush()) {
     complain(std::string("standard output: ") + std::strerror(errno));
     return kProblem;

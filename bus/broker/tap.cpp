@@ -10,10 +10,10 @@ namespace insight {
 
 namespace {
 
-// The budget, in records that are looked at; to write a line costs as much as 2.5 looks, so a
-// client gets up to 10,000 lines a second.  What a collector pays is the memory of a batch that is
-// held until it was looked at, and not at hand for the next one: at 200,000 records a second it is
-// one batch in eight, else it would be felt.
+// The budget, in records that are looked at; to write a line costs as much as 2.5 looks, so a client
+// gets up to 10,000 lines a second.  What a collector pays is the memory of a batch that is held
+// until it was looked at, and not at hand for the next one: at 200,000 records a second it is one
+// batch in eight, else it would be felt.
 constexpr double kBudgetPerSecond = 25'000;
 constexpr double kMostBudget = kBudgetPerSecond / 2;
 constexpr double kPriceOfLine = 2.5;
