@@ -35,23 +35,16 @@ size_t hanging_indent(std::string_view line, size_t width) {
   return text == std::string_view::npos || text > width / 2 ? std::min(name + 4, width / 2) : text;
 }
 
-/// Lines that are too wide are broken between words; examples stay whole, to be copied.
-std::string wrapped(std::string_view help, size_t width) {
+/// Help for a window; examples stay whole, to be copied.
+std::string fitted(std::string_view help, size_t width) {
   std::string out;
   for (size_t from = 0; from < help.size();) {
     const size_t to = std::min(help.find('\n', from), help.size());
-    std::string_view line = help.substr(from, to - from);
+    const std::string_view line = help.substr(from, to - from);
     from = to + 1;
-    const std::string indent(hanging_indent(line, width), ' ');
     const bool is_example = line.starts_with("insightctl ");
-    for (size_t taken = 0; !is_example && columns(line) + taken > width;) {
-      const size_t space = line.rfind(' ', width - taken);
-      if (space == std::string_view::npos || line.find_first_not_of(' ') > space) break;
-      out += std::string(line.substr(0, space)) + "\n" + indent;
-      line.remove_prefix(space + 1);
-      taken = indent.size();
-    }
-    out += std::string(line) + "\n";
+    out += is_example ? std::string(line) : wrapped(line, width, hanging_indent(line, width));
+    out += '\n';
   }
   return out;
 }
@@ -214,7 +207,7 @@ int run_command_line(const Command& root, int argc, char** argv, Terminal& out) 
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) {
       const std::string help = app.help();
-      (void)std::fputs((out.width() == 0 ? help : wrapped(help, out.width())).c_str(), stdout);
+      (void)std::fputs((out.width() == 0 ? help : fitted(help, out.width())).c_str(), stdout);
       return kDone;
     }
     const Parsed at = parsed(root, app);

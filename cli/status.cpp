@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <array>
+#include <cstdio>
 #include <memory>
 #include <string>
 
@@ -57,6 +59,18 @@ std::string duration(double seconds) {
   uint64_t unit = 1;
   while (ns / unit >= 1'000) unit *= 10;
   return format_duration(ns / unit * unit);
+}
+
+/// "4.7MiB": two digits are enough for people.
+std::string short_size(uint64_t bytes) {
+  constexpr std::array<const char*, 5> kUnits{"B", "KiB", "MiB", "GiB", "TiB"};
+  auto value = static_cast<double>(bytes);
+  size_t unit = 0;
+  for (; value >= 1024 && unit + 1 < kUnits.size(); ++unit) value /= 1024;
+  std::array<char, 32> text{};
+  (void)std::snprintf(text.data(), text.size(), "%.*f%s", unit > 0 && value < 10 ? 1 : 0, value,
+                      kUnits[unit]);
+  return text.data();
 }
 
 /// "< 2.5ms": 99 of 100 were faster.
@@ -145,7 +159,7 @@ void show_sinks(const json& sinks, Terminal& out) {
     table.rows.push_back(
         {text(sink, "name"), out.paint(is_up ? Colour::green : Colour::red, is_up ? "up" : "down"),
          grouped(total(member(sink, "delivered"))), grouped(total(member(sink, "dropped"))),
-         format_size(total(member(sink, "queue_bytes"))),
+         short_size(total(member(sink, "queue_bytes"))),
          format_size(count(sink, "queue_limit_bytes")), grouped(count(sink, "retries")),
          p99(count(metrics, "count") > 0 ? metrics : member(delay, "spans")), text(sink, "type")});
   }

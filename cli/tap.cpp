@@ -260,7 +260,7 @@ class TapCommand {
         out += template_->format(record) + "\n";
       } else {
         Terminal one = terminal_;
-        one.line(readable_line(record));
+        one.row(readable_line(record));
         out += one.text();
       }
     }

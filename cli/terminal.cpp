@@ -96,6 +96,13 @@ std::string Terminal::paint(Colour colour, std::string_view text) const {
 
 void Terminal::line(std::string_view text) {
   while (text.ends_with(' ')) text.remove_suffix(1);
+  const size_t begin = text.find_first_not_of(' ');
+  text_ += wrapped(text, width_, begin == std::string_view::npos ? 0 : begin + 2);
+  text_ += '\n';
+}
+
+void Terminal::row(std::string_view text) {
+  while (text.ends_with(' ')) text.remove_suffix(1);
   text_ += cut(text, width_);
   text_ += '\n';
 }
@@ -132,6 +139,19 @@ std::string printable(std::string_view text) {
   return out;
 }
 
+std::string wrapped(std::string_view line, size_t width, size_t indent) {
+  std::string out;
+  for (size_t taken = 0; width > 0 && columns(line) + taken > width; taken = indent) {
+    const size_t word = std::min(line.find_first_not_of(' '), line.size());
+    size_t space = line.rfind(' ', width - std::min(taken, width));
+    if (space == std::string_view::npos || space < word) space = line.find(' ', word);
+    if (space == std::string_view::npos) break;
+    out += std::string(line.substr(0, space)) + "\n" + std::string(indent, ' ');
+    line.remove_prefix(space + 1);
+  }
+  return out + std::string(line);
+}
+
 size_t columns(std::string_view text) {
   size_t count = 0;
   for (size_t i = 0; i < text.size();) {
@@ -163,7 +183,7 @@ void Table::print(Terminal& out) const {
       const std::string pad(widths[i] - columns(content), ' ');
       text += (i == 0 ? "" : "  ") + (head[i].is_number ? pad + content : content + pad);
     }
-    out.line(text);
+    out.row(text);
   };
   print_row([&](size_t i) { return out.paint(Colour::bold, head[i].title); });
   for (const auto& row : rows) {

@@ -24,8 +24,11 @@ class Terminal {
 
   std::string paint(Colour colour, std::string_view text) const;
 
-  /// Adds a line; one that is too wide for the window is cut.
+  /// Adds a line that says something: one that is too wide for the window is broken between words.
   void line(std::string_view text);
+
+  /// Adds a line of a table or a stream: one that is too wide is cut.
+  void row(std::string_view text);
 
   /// Adds text as it is.
   void raw(std::string_view text) { text_ += text; }
@@ -49,6 +52,10 @@ std::string printable(std::string_view text);
 
 /// Columns a text takes, colours not counted.
 size_t columns(std::string_view text);
+
+/// `line` broken between words into lines of at most `width` columns (0: not at all), all but the
+/// first indented.  A word that is too wide stays whole.
+std::string wrapped(std::string_view line, size_t width, size_t indent);
 
 /// "1,234,567".
 std::string grouped(uint64_t n);

@@ -18,13 +18,28 @@ TEST_CASE("a table aligns text left and numbers right, colours not counted") {
         "gr\u00F6\u00DFe  1,000\n");
 }
 
-TEST_CASE("a line is cut to the window, and its colour ends with it") {
+TEST_CASE("a line is broken between words, and nothing of it is lost") {
   Terminal out(true, 20);
 
-  out.line("12345678901234567890");
-  out.line("123456789012345678901");
-  out.line(out.paint(Colour::red, "123456789012345678901"));
-  out.line("\u00E4\u00E4\u00E4\u00E4\u00E4\u00E4\u00E4\u00E4\u00E4\u00E4\u00E4");
+  out.line("1234 67890 234567890");
+  out.line("1234 67890 2345678901");
+  out.line("  sink: /a/path/that/is/too/long: No space left");
+  out.line(out.paint(Colour::red, "problem: the disk is full"));
+
+  CHECK(out.text() ==
+        "1234 67890 234567890\n"
+        "1234 67890\n  2345678901\n"
+        "  sink:\n    /a/path/that/is/too/long:\n    No space left\n"
+        "\x1b[31mproblem: the\n  disk is full\x1b[0m\n");
+}
+
+TEST_CASE("a row is cut to the window, and its colour ends with it") {
+  Terminal out(true, 20);
+
+  out.row("12345678901234567890");
+  out.row("123456789012345678901");
+  out.row(out.paint(Colour::red, "123456789012345678901"));
+  out.row("\u00E4\u00E4\u00E4\u00E4\u00E4\u00E4\u00E4\u00E4\u00E4\u00E4\u00E4");
 
   CHECK(out.text() ==
         "12345678901234567890\n"
