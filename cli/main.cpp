@@ -32,6 +32,8 @@ Command insightctl_command() {
                   status_command(),
                   publishers_command(),
                   tap_command(),
+                  emit_command(),
+                  run_command(),
                   bench_command(),
                   replay_command(),
                   config_command(),

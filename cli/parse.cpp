@@ -102,7 +102,7 @@ CLI::Option* add_option(CLI::App& app, const Argument& argument, auto* target) {
 CLI::Option* add_option(CLI::App& app, const Argument& argument, std::vector<std::string>* target) {
   CLI::Option* option = app.add_option(argument.name, *target, argument.does);
   // One value each time: else an option would also take the words that follow it.
-  if (!option_names(argument).empty()) option->expected(1)->take_all();
+  if (!option_names(argument).empty()) option->expected(1)->take_all()->allow_extra_args(false);
   return option;
 }
 
