@@ -46,7 +46,8 @@ Command config_check_command() {
               "Says everything that is wrong with files, with line and column. It opens and "
               "binds nothing: whether paths can be written and addresses are free shows at the "
               "start of the broker",
-          .examples = {"insightctl config check bus.toml", "insightctl config check -"},
+          .examples = {"insightctl config check bus.toml",
+                       "insightctl config init | insightctl config check -"},
           .arguments = {{.name = "file",
                          .value = "FILE",
                          .does = "TOML files; - is standard input",

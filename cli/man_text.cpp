@@ -51,8 +51,11 @@ constexpr std::array<Entry, 9> kEnvironment{{
 }};
 
 constexpr std::array<Entry, 4> kFiles{{
-    {"/etc/insight/bus.toml", "the configuration of the service insight.service"},
-    {"/var/lib/insight", "its state: snapshots of totals, and what the file sink writes"},
+    {"/etc/insight/environment",
+     "variables of the service insight.service, a line each: "
+     "INSIGHT_CONFIG=/etc/insight/bus.toml"},
+    {"/var/lib/insight",
+     "the state of the service: snapshots of totals, and what the file sink writes"},
     {"~/.local/state/insight", "the state of a broker without a configuration"},
     {"/run/insight/bus.ipc",
      "the socket of root's broker and of the service; else "
@@ -213,9 +216,8 @@ std::string markdown_reference(const Command& root) {
       "# insightctl\n\n<!-- Made by: insightctl man --format markdown -->\n\n" + root.does + "\n";
   for (const CommandAt& at : all_commands(root)) {
     if (at.command == &root || !at.command->run) continue;
-    out += "\n## `" + at.path + "`\n\n" + at.command->does + ".\n\n```sh\n";
-    for (const std::string& example : at.command->examples) out += example + "\n";
-    out += "```\n";
+    out += "\n## `" + at.path + "`\n\n" + at.command->does + ".\n\n";
+    for (const std::string& example : at.command->examples) out += "    " + example + "\n";
     const std::vector<Argument> arguments = arguments_of(*at.command);
     if (arguments.empty()) continue;
     out += "\n| argument | meaning |\n| --- | --- |\n";
