@@ -16,7 +16,7 @@ NOT_RUN = {
     ("README.md", "$ ./dev run"): "builds for minutes and runs until Ctrl+C; its parts are run by rl_trainer_test and engine_test",
     ("README.md", "$ ./dev test"): "is what runs this test",
     **{("README.md", f"$ {command}"): "installs for the whole machine; install_test does it in a temporary directory"
-       for command in ["meson setup build --buildtype=release -Dtests=false", "sudo meson install -C build",
+       for command in ["meson setup build --buildtype=release -Dtests=false && sudo meson install -C build",
                        "sudo systemctl enable --now insight", "sudo ninja -C build uninstall"]},
 }
 CPP, C = ["c++", "-std=c++20"], ["cc", "-std=c11"]
