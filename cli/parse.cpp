@@ -3,6 +3,7 @@
 #include <charconv>
 #include <cstdio>
 #include <memory>
+#include <sstream>
 #include <string_view>
 #include <system_error>
 
@@ -24,6 +25,15 @@ class ExamplesFirst final : public CLI::Formatter {
   }
 
   std::string make_footer(const CLI::App*) const override { return {}; }
+
+  /// In the list of commands the first sentence alone.
+  std::string make_subcommand(const CLI::App* sub) const override {
+    const std::string does = sub->get_description();
+    std::stringstream out;
+    CLI::detail::format_help(out, sub->get_name(), does.substr(0, does.find(". ")),
+                             get_column_width());
+    return out.str();
+  }
 };
 
 /// Where what a line says begins: behind the name of an option or a command.
@@ -205,12 +215,14 @@ int run_command_line(const Command& root, int argc, char** argv, Terminal& out) 
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() == 0) {
+    const Parsed at = parsed(root, app);
+    const std::vector<std::string> rest = at.app->remaining();
+    const bool is_known = at.command->commands.empty() || rest.empty() || rest[0].starts_with('-');
+    if (error.get_exit_code() == 0 && is_known) {
       const std::string help = app.help();
       (void)std::fputs((out.width() == 0 ? help : fitted(help, out.width())).c_str(), stdout);
       return kDone;
     }
-    const Parsed at = parsed(root, app);
     const std::string wrong = what_is_wrong(at, error);
     complain(wrong + (wrong.ends_with('?') ? " See " : "; see ") + at.words + " --help");
     return kWrongUse;

@@ -41,6 +41,7 @@ def on_terminal(*arguments, columns=80, env=None):
 @pytest.mark.parametrize("arguments, says", [
     ([], "insightctl bus run"),
     (["statsu"], 'there is no command "statsu", did you mean "status"?'),
+    (["statsu", "--help"], 'there is no command "statsu", did you mean "status"?'),
     (["bus"], "insightctl bus --help"),
     (["bus", "runn"], 'did you mean "run"?'),
     (["bus", "run", "--confg", "x"], 'there is no option "--confg", did you mean "--config"?'),
