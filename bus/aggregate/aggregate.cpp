@@ -115,6 +115,14 @@ Result<uint64_t> Aggregate::load(std::string_view bytes, const Now& now) {
   return loaded;
 }
 
+MetricList Aggregate::list(const MetricQuery& query, const Now& now) {
+  return list_state(*state_, query, now);
+}
+
+MetricAnswer Aggregate::explain(const std::string& name, const Now& now) {
+  return explain_state(*state_, name, now);
+}
+
 uint64_t Aggregate::revision() const noexcept { return state_->revision; }
 
 AggregateStatus Aggregate::status() const {

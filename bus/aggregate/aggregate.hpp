@@ -81,6 +81,10 @@ class Aggregate {
 
   AggregateStatus status() const;
 
+  /// See MetricsView; in bounded time.
+  MetricList list(const MetricQuery& query, const Now& now);
+  MetricAnswer explain(const std::string& name, const Now& now);
+
  private:
   AggregateOptions options_;
   std::unique_ptr<AggregateState> state_;

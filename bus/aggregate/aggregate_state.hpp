@@ -88,6 +88,10 @@ Result<uint64_t> load_state(AggregateState& state, std::string_view bytes, const
 /// The hash key that a snapshot was made with: it must be known before the state is made.
 Result<uint64_t> snapshot_hash_key(std::string_view bytes);
 
+/// listing.cpp
+MetricList list_state(AggregateState& state, const MetricQuery& query, const Now& now);
+MetricAnswer explain_state(AggregateState& state, const std::string& name, const Now& now);
+
 /// render.cpp
 void render_state(AggregateState& state, const Now& now, Exposition exposition, std::string& out);
 

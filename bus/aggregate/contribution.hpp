@@ -89,7 +89,7 @@ struct Contributor {
   bool is_resync = false;    ///< it came back after its values were retired
   /// By instrument; of a gauge by merged series.
   std::unordered_map<uint64_t, Contribution> contributions;
-  uint32_t number = 0;           ///< scratch of the snapshot
+  uint32_t number = 0;           ///< scratch of the snapshot, and of lists
   std::vector<uint32_t> series;  ///< numbers of its Series that have a target
 };
 

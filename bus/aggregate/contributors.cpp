@@ -165,10 +165,7 @@ void AggregateState::retire(Contributor& contributor, uint64_t wall_ns) {
 void AggregateState::fold_into_retired(Contribution& contribution, uint64_t wall_ns) {
   MergedSeries& merged = *contribution.merged;
   if (contribution.histogram != nullptr) {
-    if (merged.retired_histogram == nullptr) {
-      merged.retired_histogram = std::make_unique<HistogramTotals>();
-    }
-    merged.retired_histogram->add(contribution.histogram->value, contribution.histogram->base);
+    merged.own_extras().retired.add(contribution.histogram->value, contribution.histogram->base);
   } else if (contribution.taking != Taking::gauge) {
     merged.retired += contribution.value - contribution.base;
   }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -26,8 +25,6 @@ class Exemplars {
 
   /// The buckets that have one, ascending.
   const std::vector<Entry>& entries() const noexcept { return entries_; }
-
-  static size_t cost(size_t entries) noexcept { return entries * sizeof(Entry); }
 
  private:
   std::vector<Entry> entries_;

@@ -53,6 +53,9 @@ std::vector<std::string> wanted_names(const Family& family, const std::string& e
   return names;
 }
 
+/// Of a counter with what stands around it.
+constexpr uint64_t kCostOfExemplar = sizeof(Exemplars::Entry) + sizeof(SeriesExtras);
+
 /// What a histogram's running buckets need; of a series as total, of a contribution as value.
 uint64_t cost_of_buckets(const MergedFamily& family) {
   return family.kind == Kind::histogram ? 128 + 8 * (family.bounds.size() + 1) : 0;
@@ -159,6 +162,15 @@ MergedFamily* FamilyTable::add(const Family& family, const std::string& name,
   return &own;
 }
 
+const MergedFamily* FamilyTable::find(const std::string& name) const {
+  const std::string plain = metric_name(name);
+  for (const std::string& each : {plain, plain + std::string(kTotal)}) {
+    const auto at = holders_.find(each);
+    if (at != holders_.end() && at->second != nullptr && at->second->live > 0) return at->second;
+  }
+  return nullptr;
+}
+
 std::pair<MergedSeries*, bool> FamilyTable::find_or_add(MergedFamily& family, std::string labels) {
   const auto known = family.series.find(labels);
   const bool is_new = known == family.series.end();
@@ -247,30 +259,26 @@ void FamilyTable::keep(MergedSeries& series, const Exemplar& exemplar) {
     const auto at = std::ranges::lower_bound(family.bounds, exemplar.value);
     bucket = static_cast<uint32_t>(at - family.bounds.begin());
   }
-  const uint64_t bytes = sizeof(Exemplars) + Exemplars::cost(1);
+  Exemplars* exemplars = series.extras != nullptr ? &series.extras->exemplars : nullptr;
   if (std::isnan(exemplar.value)) {
     ++exemplars_dropped_;
-  } else if (series.exemplars != nullptr && series.exemplars->replace(bucket, exemplar)) {
+  } else if (exemplars != nullptr && exemplars->replace(bucket, exemplar)) {
     return;
-  } else if (bytes_ + bytes > limits_.bytes) {
+  } else if (bytes_ + kCostOfExemplar > limits_.bytes) {
     ++exemplars_dropped_;
   } else {
-    if (series.exemplars == nullptr) {
-      series.exemplars = std::make_unique<Exemplars>();
-      bytes_ += sizeof(Exemplars);
-    }
-    series.exemplars->add(bucket, exemplar);
-    bytes_ += Exemplars::cost(1);
+    series.own_extras().exemplars.add(bucket, exemplar);
+    bytes_ += kCostOfExemplar;
     ++exemplars_;
   }
 }
 
 void FamilyTable::drop_exemplars(MergedSeries& series) {
-  if (series.exemplars == nullptr) return;
-  const size_t count = series.exemplars->entries().size();
-  bytes_ -= sizeof(Exemplars) + Exemplars::cost(count);
+  const size_t count = series.exemplars().size();
+  if (count == 0) return;
+  bytes_ -= count * kCostOfExemplar;
   exemplars_ -= count;
-  series.exemplars.reset();
+  series.extras->exemplars = {};
 }
 
 bool FamilyTable::is_held_by_another(const MergedFamily& family, const std::string& name) const {

@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <set>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -22,6 +23,12 @@ namespace insight {
 
 struct MergedFamily;
 
+/// What few series have.
+struct SeriesExtras {
+  HistogramTotals retired;  ///< of a histogram; without buckets: nobody was retired
+  Exemplars exemplars;
+};
+
 /// One exposed series: what retired incarnations left, and what the others contribute.
 struct MergedSeries {
   MergedFamily* family = nullptr;
@@ -30,11 +37,19 @@ struct MergedSeries {
   Contribution* last = nullptr;
   double retired = 0;   ///< counter: sum of retired incarnations
   double exported = 0;  ///< the newest value (of a histogram: sum) that was rendered
-  std::unique_ptr<HistogramTotals> retired_histogram;
-  std::unique_ptr<Exemplars> exemplars;  ///< null: there are none
-  uint64_t created_wall_ns = 0;  ///< since when the total counts; 0: a gauge, or nobody knows
-  uint64_t dormant_wall_ns = 0;  ///< since when nobody contributes; 0: somebody does
-  uint32_t position = 0;         ///< in MergedFamily::in_order
+  std::unique_ptr<SeriesExtras> extras;  ///< null: it has none
+  uint64_t dormant_wall_ns = 0;          ///< since when nobody contributes; 0: somebody does
+  uint32_t position = 0;                 ///< in MergedFamily::in_order
+  uint32_t created_s = 0;  ///< since when the total counts, Unix time; 0: a gauge, or nobody knows
+
+  SeriesExtras& own_extras() {
+    if (extras == nullptr) extras = std::make_unique<SeriesExtras>();
+    return *extras;
+  }
+
+  std::span<const Exemplars::Entry> exemplars() const noexcept {
+    return extras == nullptr ? std::span<const Exemplars::Entry>() : extras->exemplars.entries();
+  }
 };
 
 /// Label text comes from outside: without a key somebody could aim at one bucket of the table.
@@ -81,6 +96,9 @@ class FamilyTable {
   /// A holder that nobody contributes to any more gives way.
   MergedFamily* declare(const Family& family, const Incarnation& publisher,
                         const MergedFamily*& holder, bool& is_schema);
+
+  /// The family that has this name, as declared or as shown, and to which somebody contributes.
+  const MergedFamily* find(const std::string& name) const;
 
   /// The series with these labels, and whether it is new; null beyond a limit.  The caller links a
   /// contribution to it.

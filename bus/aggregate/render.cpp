@@ -208,7 +208,7 @@ class Renderer {
   }
 
   void created(const MergedSeries& series) {
-    if (!has_created_ || is_unknown_ || series.created_wall_ns == 0) return;
+    if (!has_created_ || is_unknown_ || series.created_s == 0) return;
     out_ += shown_name_;
     out_ += "_created";
     if (!series.labels->empty()) {
@@ -217,7 +217,7 @@ class Renderer {
       out_ += '}';
     }
     out_ += ' ';
-    append_time(out_, series.created_wall_ns);
+    append_count(out_, series.created_s);
     out_ += '\n';
   }
 
@@ -231,18 +231,28 @@ class Renderer {
     if (!is_anyone_current) return;
     begin(series, "");
     append_number(out_, never_falling(sum, series, false));
-    if (is_open_metrics_ && !is_unknown_ && series.exemplars != nullptr) {
-      append_exemplar(out_, series.exemplars->entries().front().exemplar);
-    }
+    if (is_open_metrics_) return end_counter(series);
+    out_ += '\n';
+  }
+
+  void end_counter(const MergedSeries& series) {
+    const auto exemplars = exemplars_of(series);
+    if (!exemplars.empty()) append_exemplar(out_, exemplars.front().exemplar);
     out_ += '\n';
     created(series);
+  }
+
+  /// Those that are shown.
+  std::span<const Exemplars::Entry> exemplars_of(const MergedSeries& series) const noexcept {
+    if (!is_open_metrics_ || is_unknown_) return {};
+    return series.exemplars();
   }
 
   /// Fills totals_; false when nobody sends the series any more.
   bool add_up(const MergedSeries& series) {
     totals_.sum = 0;
     totals_.buckets.assign(family_->bounds.size() + 1, 0);
-    if (series.retired_histogram != nullptr) totals_.add(*series.retired_histogram, {});
+    if (series.extras != nullptr) totals_.add(series.extras->retired, {});
     bool is_anyone_current = false;
     for (const Contribution* c = series.first; c != nullptr; c = c->next) {
       totals_.add(c->histogram->value, c->histogram->base);
@@ -268,10 +278,7 @@ class Renderer {
   uint64_t buckets(const MergedSeries& series) {
     const auto& labels =
         is_open_metrics_ ? family_->open_metrics_bucket_labels : family_->bucket_labels;
-    std::span<const Exemplars::Entry> exemplars;
-    if (is_open_metrics_ && !is_unknown_ && series.exemplars != nullptr) {
-      exemplars = series.exemplars->entries();
-    }
+    std::span<const Exemplars::Entry> exemplars = exemplars_of(series);
     uint64_t count = 0;
     for (size_t i = 0; i < totals_.buckets.size(); ++i) {
       count = add_bounded(count, totals_.buckets[i]);

@@ -40,11 +40,9 @@ void start_from_baseline(Contribution& contribution, const Point& point) {
 /// A total counts since the first of its incarnations began.  What one counted before it was
 /// retired is not counted anew, and the start of what an old snapshot holds is unknown.
 void note_start(MergedSeries& series, const Contributor& owner, bool is_new, uint64_t wall_ns) {
-  const uint64_t start = std::min(owner.incarnation->t0_ns, wall_ns);
-  if (is_new) {
-    series.created_wall_ns = start;
-  } else if (!owner.is_resync) {
-    series.created_wall_ns = std::min(series.created_wall_ns, start);
+  const uint64_t start = std::min(owner.incarnation->t0_ns, wall_ns) / kSecond;
+  if (is_new || (start < series.created_s && !owner.is_resync)) {
+    series.created_s = static_cast<uint32_t>(start);
   }
 }
 

@@ -50,10 +50,10 @@ void save_series(const MergedSeries& series, int64_t now_s, ByteWriter& writer) 
   writer.number(series.retired);
   writer.number(series.exported);
   writer.number(series.dormant_wall_ns);
-  writer.number(series.created_wall_ns);
+  writer.number(series.created_s);
   const bool is_histogram = series.family->kind == Kind::histogram;
   if (is_histogram) {
-    save_totals(writer, series.retired_histogram ? *series.retired_histogram : HistogramTotals{});
+    save_totals(writer, series.extras ? series.extras->retired : HistogramTotals{});
   }
   uint32_t count = 0;
   for (const Contribution* c = series.first; c != nullptr; c = c->next) ++count;
@@ -214,20 +214,18 @@ class Loader {
     const double retired = reader_.real();
     const double exported = reader_.real();
     const auto dormant_wall_ns = reader_.number<uint64_t>();
-    const auto created_wall_ns = has_units_and_starts_ ? reader_.number<uint64_t>() : 0;
+    const auto created_s = has_units_and_starts_ ? reader_.number<uint32_t>() : 0;
     if (!(retired >= 0) || std::isnan(exported)) reader_.fail();
     if (!reader_.is_good()) return;
     MergedSeries* series = table.restore_series(family, std::move(labels), dormant_wall_ns);
     if (series == nullptr) return reader_.fail();
     series->retired = retired;
     series->exported = exported;
-    series->created_wall_ns = created_wall_ns;
+    series->created_s = created_s;
     if (family.kind == Kind::histogram) {
       HistogramTotals totals = load_totals(reader_);
       if (!is_histogram_of(family.bounds.size() + 1, totals, {}, true)) return reader_.fail();
-      if (!totals.buckets.empty()) {
-        series->retired_histogram = std::make_unique<HistogramTotals>(std::move(totals));
-      }
+      if (!totals.buckets.empty()) series->own_extras().retired = std::move(totals);
     }
     const size_t count = reader_.count(1);
     const bool is_kept = &table == &state_.families;

@@ -21,6 +21,9 @@ std::string to_hex(std::string_view bytes);
 /// The candidate nearest to `word` when it is near enough to be what was meant, else empty.
 std::string_view nearest(std::string_view word, std::span<const std::string_view> candidates);
 
+/// "a b" for "a%20b": a part of a URL's query.  What is no escape stays.
+std::string percent_decoded(std::string_view text);
+
 /// True when all of `text` is what `pattern` describes: '*' is any bytes, '?' any one byte.
 bool matches_glob(std::string_view pattern, std::string_view text) noexcept;
 

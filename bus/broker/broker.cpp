@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "bus/base/text.hpp"
+#include "bus/broker/series_json.hpp"
 #include "bus/broker/status_json.hpp"
 #include "bus/broker/version.hpp"
 #include "bus/collectors/zmq_collector.hpp"
@@ -319,9 +320,8 @@ void Broker::add_routes() {
   };
   http_.route("GET", "/status", show_status);
   http_.route("GET", "/api/v1/status", show_status);
-  http_.route("GET", "/api/v1/series", [this](const HttpRequest&) {
-    return HttpResponse{.content_type = kJson, .body = series_json(status(false))};
-  });
+  http_.route("GET", "/api/v1/series",
+              [this](const HttpRequest& request) { return series(request); });
   http_.route("GET", "/api/v1/publishers",
               [this](const HttpRequest& request) { return publishers(request); });
   http_.route("GET", "/api/v1/tap",
@@ -348,6 +348,35 @@ HttpResponse Broker::publishers(const HttpRequest& request) {
   Status all = status(true);
   if (end_check_) end_check_->apply(all.publishers, kEndCheckWait);
   return {.content_type = kJson, .body = publishers_json(all, *query)};
+}
+
+HttpResponse Broker::series(const HttpRequest& request) {
+  if (request.query.empty()) return {.content_type = kJson, .body = series_json(status(false))};
+  const Result<SeriesQuery> query = parse_series_query(request.query);
+  if (!query) return {.status = 400, .body = query.error().message + "\n"};
+  return query->explain.empty() ? metric_list(query->list) : metric_detail(query->explain);
+}
+
+HttpResponse Broker::metric_list(const MetricQuery& query) {
+  std::vector<MetricSummary> own;
+  if (query.name.starts_with("insight")) own = own_metrics_like(query.name, status(true));
+  MetricQuery from_the_start = query;
+  if (!own.empty()) from_the_start = {query.name, query.by_name, 0, query.offset + query.limit};
+  Result<MetricList> list = MetricList{};
+  if (!metrics_views_.empty()) list = metrics_views_.front()->list(from_the_start);
+  if (!list) return {.status = 503, .body = list.error().message + "\n"};
+  if (!own.empty()) add_metrics(*list, std::move(own), query);
+  return {.content_type = kJson, .body = metric_list_json(*list, !metrics_views_.empty())};
+}
+
+HttpResponse Broker::metric_detail(const std::string& name) {
+  Status now = status(true);
+  Result<MetricAnswer> answer = MetricAnswer{};
+  if (!metrics_views_.empty()) answer = metrics_views_.front()->explain(name);
+  if (!answer) return {.status = 503, .body = answer.error().message + "\n"};
+  if (!answer->metric) add_own_metric(*answer, name, now);
+  return {.content_type = kJson,
+          .body = metric_answer_json(*answer, name, now, !metrics_views_.empty())};
 }
 
 }  // namespace insight

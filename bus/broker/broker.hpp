@@ -70,6 +70,9 @@ class Broker {
   std::vector<std::string> unready() const;
   HttpResponse metrics(const HttpRequest& request);
   HttpResponse publishers(const HttpRequest& request);
+  HttpResponse series(const HttpRequest& request);
+  HttpResponse metric_list(const MetricQuery& query);
+  HttpResponse metric_detail(const std::string& name);
 
   // Constant after construction.
   const Config config_;

@@ -17,27 +17,6 @@ namespace {
 constexpr size_t kMaxLabels = 32;
 constexpr size_t kLeastHexDigits = 6;  // of an incarnation that is named by its beginning
 
-int digit(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return -1;
-}
-
-std::string decoded(std::string_view text) {
-  std::string out;
-  for (size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '%' && i + 2 < text.size() && digit(text[i + 1]) >= 0 &&
-        digit(text[i + 2]) >= 0) {
-      out += static_cast<char>(digit(text[i + 1]) * 16 + digit(text[i + 2]));
-      i += 2;
-    } else {
-      out += text[i];
-    }
-  }
-  return out;
-}
-
 std::optional<Error> set(TapQuery& query, const std::string& key, std::string value) {
   if (key == "signal") {
     for (const Signal signal : {Signal::metrics, Signal::spans}) {
@@ -101,7 +80,8 @@ Result<TapQuery> parse_tap_query(std::string_view query) {
     query.remove_prefix(std::min(query.size(), pair.size() + 1));
     const size_t equals = std::min(pair.find('='), pair.size());
     const std::string_view value = pair.substr(std::min(equals + 1, pair.size()));
-    if (auto error = set(out, decoded(pair.substr(0, equals)), decoded(value))) return *error;
+    if (auto error = set(out, percent_decoded(pair.substr(0, equals)), percent_decoded(value)))
+      return *error;
   }
   return out;
 }

@@ -10,6 +10,7 @@
 
 #include "bus/base/text.hpp"
 #include "bus/metrics/open_metrics.hpp"
+#include "bus/pipeline/label_counts.hpp"
 
 namespace insight {
 
@@ -156,6 +157,8 @@ class Page {
     metric.histogram.sample_sum = snapshot.sum_seconds;
     families_[id].metric.push_back(std::move(metric));
   }
+
+  const std::array<MetricFamily, id_count>& families() const noexcept { return families_; }
 
   std::string text() const {
     std::vector<MetricFamily> present;
@@ -348,9 +351,7 @@ void add_taps(Page& page, const TapStats& stats) {
            number(stats.records - stats.left_out - stats.sent));
 }
 
-}  // namespace
-
-std::string render_own_metrics(const Status& status, Exposition exposition) {
+Page make_page(const Status& status) {
   Page page;
   page.add(build_info, {{"version", status.version}, {"revision", status.revision}}, 1);
   page.add(start_time, {}, seconds(status.started_wall_ns));
@@ -361,7 +362,46 @@ std::string render_own_metrics(const Status& status, Exposition exposition) {
   add_publishers(page, status);
   add_progress(page, status.progress);
   add_taps(page, status.taps);
+  return page;
+}
+
+const char* kind_of(MetricType type) {
+  if (type == MetricType::Counter) return "counter";
+  return type == MetricType::Histogram ? "histogram" : "gauge";
+}
+
+MetricDetail describe(const MetricFamily& family) {
+  MetricDetail out;
+  out.summary = {.name = family.name,
+                 .kind = kind_of(family.type),
+                 .unit = std::string(unit_of(family.name)),
+                 .help = family.help,
+                 .series = family.metric.size()};
+  out.declared = "the bus itself";
+  out.examined = family.metric.size();
+  if (family.type == MetricType::Histogram) {
+    out.bounds.assign(DurationHistogram::kBounds.begin(), DurationHistogram::kBounds.end());
+  }
+  LabelCounts labels;
+  for (const ClientMetric& metric : family.metric) {
+    for (const ClientMetric::Label& label : metric.label) labels.add(label.name, label.value);
+  }
+  out.labels = labels.labels();
+  return out;
+}
+
+}  // namespace
+
+std::string render_own_metrics(const Status& status, Exposition exposition) {
+  const Page page = make_page(status);
   return exposition == Exposition::open_metrics ? to_open_metrics(page.text()) : page.text();
+}
+
+std::vector<MetricDetail> describe_own_metrics(const Status& status) {
+  const Page page = make_page(status);
+  std::vector<MetricDetail> out;
+  for (const MetricFamily& family : page.families()) out.push_back(describe(family));
+  return out;
 }
 
 std::vector<std::string> own_metric_names() {

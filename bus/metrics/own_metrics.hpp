@@ -16,6 +16,9 @@ inline constexpr size_t kMaxPublishersShown = 1'000;
 /// The bus's own metrics; of OpenMetrics without the end.  prometheus-cpp stands behind it.
 std::string render_own_metrics(const Status& status, Exposition exposition = Exposition::text);
 
+/// What they are, one by one; those without a series, too.
+std::vector<MetricDetail> describe_own_metrics(const Status& status);
+
 /// Their names, and what OpenMetrics makes of them; no publisher's metric may take one.
 std::vector<std::string> own_metric_names();
 

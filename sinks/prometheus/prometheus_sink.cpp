@@ -23,6 +23,7 @@ namespace {
 
 /// How long a scrape waits for a worker that holds a lock; a hanging disk can hold it for ever.
 constexpr std::chrono::seconds kPatience{2};
+constexpr const char* kBusy = "the sink is busy; try again";
 
 /// So much may be lost with the machine; with the process nothing is.
 constexpr uint64_t kSyncPeriod = 10 * kSecond;
@@ -137,7 +138,7 @@ Result<std::string> PrometheusSink::page(Exposition exposition) {
     snapshot_failures_.fetch_add(1, std::memory_order_relaxed);
   }
   Lock lock(mutex_, std::defer_lock);
-  if (!lock.try_lock_for(kPatience)) return Error{"the sink is busy"};
+  if (!lock.try_lock_for(kPatience)) return Error{kBusy};
   if (!is_open_) return std::string();
   const Now now = read_clocks();
   std::string text = aggregate_.render(now, exposition);
@@ -147,6 +148,18 @@ Result<std::string> PrometheusSink::page(Exposition exposition) {
   // kill, not the scrape.
   if (file_lock.owns_lock()) (void)store(take_image(now, written_revision_), false, now);
   return text;
+}
+
+Result<MetricList> PrometheusSink::list(const MetricQuery& query) {
+  const Lock lock(mutex_, kPatience);
+  if (!lock.owns_lock()) return Error{kBusy};
+  return aggregate_.list(query, read_clocks());
+}
+
+Result<MetricAnswer> PrometheusSink::explain(const std::string& name) {
+  const Lock lock(mutex_, kPatience);
+  if (!lock.owns_lock()) return Error{kBusy};
+  return aggregate_.explain(name, read_clocks());
 }
 
 SinkStatus PrometheusSink::status() const {

@@ -39,6 +39,8 @@ class PrometheusSink final : public Sink, public MetricsView {
 
   /// Empty before open(); an error when the aggregate stays locked.
   Result<std::string> page(Exposition exposition) override;
+  Result<MetricList> list(const MetricQuery& query) override;
+  Result<MetricAnswer> explain(const std::string& name) override;
 
  private:
   using Lock = std::unique_lock<std::timed_mutex>;

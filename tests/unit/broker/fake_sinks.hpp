@@ -18,10 +18,14 @@ class FakeSink : public Sink {
   void close() noexcept override {}
 };
 
-/// A page without anything on it.
+/// Shows nothing.
 class FakeView : public MetricsView {
  public:
   Result<std::string> page(Exposition) override { return std::string(); }
+
+  Result<MetricList> list(const MetricQuery&) override { return MetricList{}; }
+
+  Result<MetricAnswer> explain(const std::string&) override { return MetricAnswer{}; }
 };
 
 inline constexpr std::array<ConfigKey, 8> kFakeKeys{{
