@@ -63,6 +63,12 @@ std::optional<Answer> ask(const AskOptions& options, const std::string& path, in
              "; start one with \"insightctl bus run\" or name another with --http");
     return std::nullopt;
   }
+  if (reply->status == 503) {
+    exit_code = kProblem;
+    complain("the broker at " + where +
+             " has no answer now: " + reply->body.substr(0, reply->body.find('\n')));
+    return std::nullopt;
+  }
   nlohmann::json json = nlohmann::json::parse(reply->body, nullptr, false);
   if (reply->status != 200 || !json.is_object()) {
     complain("what answers at " + where + path + " is not a broker (HTTP status " +

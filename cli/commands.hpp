@@ -13,6 +13,7 @@ Command components_command();
 Command config_command();
 Command emit_command();
 Command man_command();
+Command metrics_command();
 Command publishers_command();
 Command replay_command();
 Command run_command();

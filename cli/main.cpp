@@ -31,6 +31,7 @@ Command insightctl_command() {
                   bus_command(),
                   status_command(),
                   publishers_command(),
+                  metrics_command(),
                   tap_command(),
                   emit_command(),
                   run_command(),

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <array>
-#include <cctype>
 #include <cerrno>
 #include <chrono>
 #include <csignal>
@@ -19,6 +18,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "bus/base/text.hpp"
 #include "bus/base/unique_fd.hpp"
 #include "bus/http/http_client.hpp"
 #include "cli/ask.hpp"
@@ -121,20 +121,6 @@ uint64_t number(const json& object, const char* key) {
 
 void note(const std::string& sentence) { complain("tap: " + sentence); }
 
-std::string encoded(std::string_view text) {
-  constexpr std::string_view kDigits = "0123456789ABCDEF";
-  std::string out;
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (std::isalnum(byte) != 0 || c == '_' || c == '-' || c == '.') {
-      out += c;
-    } else {
-      out += {'%', kDigits[byte >> 4], kDigits[byte & 15]};
-    }
-  }
-  return out;
-}
-
 class TapCommand {
  public:
   TapCommand(const TapOptions& options, const Terminal& terminal)
@@ -181,7 +167,7 @@ class TapCommand {
     std::string out =
         "http://" + address_ + "/api/v1/tap?all=" + (options_.has_refreshes ? "1" : "0");
     const auto add = [&out](const char* key, std::string_view value) {
-      if (!value.empty()) out += std::string("&") + key + "=" + encoded(value);
+      if (!value.empty()) out += std::string("&") + key + "=" + percent_encoded(value);
     };
     add("signal", options_.signal);
     add("name", options_.name);

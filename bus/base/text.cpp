@@ -184,6 +184,20 @@ std::string percent_decoded(std::string_view text) {
   return out;
 }
 
+std::string percent_encoded(std::string_view text) {
+  constexpr std::string_view kPlain =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
+  std::string out;
+  for (const char& c : text) {
+    if (kPlain.find(c) != std::string_view::npos) {
+      out += c;
+    } else {
+      out.append("%").append(to_hex({&c, 1}));
+    }
+  }
+  return out;
+}
+
 bool matches_glob(std::string_view pattern, std::string_view text) noexcept {
   // Only the last '*' is ever tried again, so the time is bounded by the product of both lengths.
   size_t p = 0, t = 0, star = std::string_view::npos, star_text = 0;

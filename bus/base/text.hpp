@@ -24,6 +24,9 @@ std::string_view nearest(std::string_view word, std::span<const std::string_view
 /// "a b" for "a%20b": a part of a URL's query.  What is no escape stays.
 std::string percent_decoded(std::string_view text);
 
+/// And back; of any bytes.
+std::string percent_encoded(std::string_view text);
+
 /// True when all of `text` is what `pattern` describes: '*' is any bytes, '?' any one byte.
 bool matches_glob(std::string_view pattern, std::string_view text) noexcept;
 
