@@ -21,6 +21,8 @@ from short_publisher import P, ShortPublisher, counter, gauge, span
 PRINTS = {
     "bus run": r"publishers connect to +tcp://.*\n(.*\n)*.*next: insightctl status",
     "status": r"healthy +up ",
+    "metrics list": r"^METRIC +KIND(.*\n)*.*rl_|\"source\":\"aggregate\"",
+    "metrics explain": r"^insight_publishers +gauge\nPublishers known",
     "publishers": r"^STATE +PUBLISHER(.*\n)*alive +rl/",
     "tap": r"rl_|rollout|jobs",
     "bench": r"reached +[\d,]+ records/s of|\"adds_up\": true",
@@ -94,6 +96,7 @@ def place(resources_of_module):
                       "met": [counter("old_jobs_total", i)]})
         for name in ("recording.envelope", f"recording-{i}.envelope"):
             (shell.home / "telemetry" / name).write_bytes(frame(time.time_ns(), envelope))
+    (shell.home / "bus.log").touch()  # a job of the shell may open its file later than this is read
     shell.run("insightctl bus run > bus.log 2>&1 &")
     wait_until(lambda: "next: " in (shell.home / "bus.log").read_text(), 20)
     resources_of_module.enter_context(Busy(shell.env["INSIGHT_ENDPOINT"]))
