@@ -206,6 +206,16 @@ int load_bus(const BenchOptions& options, const std::string& http, const std::st
     return kNoBroker;
   }
   const BenchSetting setting{http, load, options.publishers, options.seconds, signals};
+  const std::optional<bool> heard = is_heard(setting, mono_now_ns() + kConnectTimeout);
+  if (heard == false) {
+    complain("what takes records at " + endpoint->text() + " is not the bus that answers at " +
+             http);
+    return kWrongUse;
+  }
+  if (!heard) {
+    complain(std::string(kStopped));
+    return kDone;
+  }
   const Result<Findings> findings = options.rate == 0
                                         ? find_limit(setting)
                                         : measure_once(setting, static_cast<double>(options.rate));

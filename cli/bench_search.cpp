@@ -64,6 +64,15 @@ class Bench {
     return m;
   }
 
+  std::optional<bool> is_heard(uint64_t deadline_mono_ns) const {
+    while (true) {
+      const auto heard = received();
+      if (heard && heard->missing_envelopes == 0) return true;
+      if (mono_now_ns() > deadline_mono_ns) return false;
+      if (signals_.wait_for(20ms)) return std::nullopt;
+    }
+  }
+
  private:
   Result<json> get(const std::string& path) const {
     const Result<HttpReply> reply = http_get("http://" + http_ + path, kTimeout);
@@ -259,6 +268,10 @@ Result<Findings> measure_once(const BenchSetting& setting, double rate) {
   Result<Measurement> measured = Bench(setting).measure(rate, setting.seconds);
   if (!measured) return measured.error();
   return Findings{.measured = std::move(*measured)};
+}
+
+std::optional<bool> is_heard(const BenchSetting& setting, uint64_t deadline_mono_ns) {
+  return Bench(setting).is_heard(deadline_mono_ns);
 }
 
 Result<Findings> find_limit(const BenchSetting& setting) { return Search(setting).run(); }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -43,6 +44,10 @@ Result<Findings> measure_once(const BenchSetting& setting, double rate);
 /// Looks for the highest rate that a bus keeps up with: doubles it until the bus does not, halves
 /// the step between, and measures for as long as was asked for what is left.
 Result<Findings> find_limit(const BenchSetting& setting);
+
+/// Waits until the broker has heard all publishers; false when it has not in time, nothing when a
+/// signal came before.
+std::optional<bool> is_heard(const BenchSetting& setting, uint64_t deadline_mono_ns);
 
 /// "bench: <sentence>" to standard error.
 void tell(const std::string& sentence);

@@ -224,3 +224,11 @@ def test_an_endpoint_where_nobody_listens(new_bus):
     done = bus.ctl("bench", "--rate", "100", "--endpoint", f"tcp://127.0.0.1:{free_port()}")
 
     assert done.returncode == 3 and "nothing takes records at" in done.stderr
+
+
+def test_an_endpoint_of_another_bus(new_bus):
+    bus, other = new_bus(config=NULL).start(), new_bus(config=NULL).start()
+    done = bus.ctl("bench", "--rate", "100", "--endpoint", other.tcp)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"is not the bus that answers at {bus.http}" in done.stderr

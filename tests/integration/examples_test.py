@@ -26,14 +26,23 @@ PRINTS = {
     "publishers": r"^STATE +PUBLISHER(.*\n)*alive +rl/",
     "tap": r"rl_|rollout|jobs",
     "bench": r"reached +[\d,]+ records/s of|\"adds_up\": true",
-    "replay": r"\d",
+    "replay": r"replayed [1-9]\d* envelope",
     "config init": r"\[collectors\.bus\]|right",
     "config check": r"right\n  collector bus",
     "config print": r"\[limits\]\nseries = 1000000",
     "components": r"file",
     "completion": r"insightctl",
     "man": r"\.SH NAME|\"commands\"",
+    "emit": r"",
+    "run": r"",
+    "metrics list": r"rl_|insight_",
+    "metrics explain": r"insight_publishers",
     "version": r"insightctl \d+\.\d+\.\d+ ",
+}
+# What of it the broker shows then, of a command that publishes and says nothing.
+ARRIVES = {
+    "emit": r"^(backups_total|queue_depth|backup_seconds_count|lines_total)\b",
+    "run": r"^insight_run_exits_total\b.* [1-9]",
 }
 # These go on until Ctrl+C.
 ENDLESS = {"bus run"}
@@ -98,7 +107,8 @@ def place(resources_of_module):
             (shell.home / "telemetry" / name).write_bytes(frame(time.time_ns(), envelope))
     (shell.home / "bus.log").touch()  # a job of the shell may open its file later than this is read
     shell.run("insightctl bus run > bus.log 2>&1 &")
-    wait_until(lambda: "next: " in (shell.home / "bus.log").read_text(), 20)
+    log = shell.home / "bus.log"
+    wait_until(lambda: log.exists() and "next: " in log.read_text(), 20)
     resources_of_module.enter_context(Busy(shell.env["INSIGHT_ENDPOINT"]))
     http = shell.env["INSIGHT_HTTP"]
     wait_until(lambda: b"rl_reward" in http_request(http, "/metrics")[2], 20)
@@ -149,6 +159,8 @@ def test_an_example_does_what_it_says(example, place):
 
     assert done.returncode == 0, f"{example} ended with {done.returncode}:\n{done.stdout}"
     check_output(example, done.stdout, place)
+    if arrives := ARRIVES.get(words_of(example)[-1]):
+        wait_until(lambda: re.search(arrives, http_request(place.env["INSIGHT_HTTP"], "/metrics")[2].decode(), re.M), 10, example)
 
 
 def run_endless(example):
