@@ -244,7 +244,7 @@ int explain(const ExplainOptions& options, Terminal& out) {
   } else if (is_refused) {
     complain("all points of " + options.name + " are refused");
   } else {
-    complain("nobody sends a metric " + options.name + near);
+    complain("nobody sends a metric " + options.name + near + (near.empty() ? "" : "?"));
   }
   return kProblem;
 }

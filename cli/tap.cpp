@@ -216,6 +216,7 @@ class TapCommand {
   /// False: it is time to end.
   bool take(std::string_view piece) {
     was_connected_ = true;
+    if (is_waiting_) note("the broker at " + address_ + " is back");
     is_waiting_ = false;
     std::string out;
     part_ += piece;
