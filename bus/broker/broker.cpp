@@ -196,7 +196,7 @@ bool Broker::stop(uint64_t deadline_mono_ns) {
   const bool workers_ended = stop_workers(deadline_mono_ns);
   if (!collectors_ended || !workers_ended) return false;
   http_.stop();
-  if (end_check_ && has_delivered_all()) end_check_->finish(status(true).publishers);
+  if (end_check_ && has_delivered_all()) end_check_->finish(status(SIZE_MAX).publishers);
   end_check_.reset();
   return true;
 }
@@ -236,7 +236,7 @@ bool Broker::stop_workers(uint64_t deadline_mono_ns) {
   return all_ended;
 }
 
-Status Broker::status(bool with_publishers) const {
+Status Broker::status(size_t publishers) const {
   Status out;
   out.now = read_clocks();
   out.name = config_.name;
@@ -251,13 +251,13 @@ Status Broker::status(bool with_publishers) const {
   out.series_per_publisher_limit = config_.limits.series_per_publisher;
   for (const RunningCollector& each : collectors_) {
     out.collectors.push_back(each.collector->stats());
-    if (!with_publishers) continue;
-    std::vector<PublisherView> views = each.collector->publishers();
+    if (publishers == 0) continue;
+    std::vector<PublisherView> views = each.collector->publishers(publishers);
     std::ranges::move(views, std::back_inserter(out.publishers));
   }
   for (const auto& worker : workers_) out.sinks.push_back(worker->snapshot());
   out.taps = taps_->stats();
-  if (with_publishers) out.progress = progress_->ages(out.now.mono_ns);
+  if (publishers > 0) out.progress = progress_->ages(out.now.mono_ns);
   out.problems = problems(out);
   return out;
 }
@@ -316,7 +316,7 @@ void Broker::add_routes() {
     return response;
   });
   const auto show_status = [this](const HttpRequest&) {
-    return HttpResponse{.content_type = kJson, .body = status_json(status(false))};
+    return HttpResponse{.content_type = kJson, .body = status_json(status(0))};
   };
   http_.route("GET", "/status", show_status);
   http_.route("GET", "/api/v1/status", show_status);
@@ -332,7 +332,7 @@ HttpResponse Broker::metrics(const HttpRequest& request) {
   const Exposition exposition = wanted_exposition(request.accept);
   const bool is_open_metrics = exposition == Exposition::open_metrics;
   HttpResponse response{.content_type = is_open_metrics ? kOpenMetrics : kText,
-                        .body = render_own_metrics(status(true), exposition)};
+                        .body = render_own_metrics(status(kMaxPublishersShown), exposition)};
   response.vary = "Accept";
   for (MetricsView* view : metrics_views_) {
     // A sink that is stuck has no page; what the bus says of itself is served all the same.
@@ -345,13 +345,13 @@ HttpResponse Broker::metrics(const HttpRequest& request) {
 HttpResponse Broker::publishers(const HttpRequest& request) {
   const Result<PublisherQuery> query = parse_publisher_query(request.query);
   if (!query) return {.status = 400, .body = query.error().message + "\n"};
-  Status all = status(true);
+  Status all = status(SIZE_MAX);
   if (end_check_) end_check_->apply(all.publishers, kEndCheckWait);
   return {.content_type = kJson, .body = publishers_json(all, *query)};
 }
 
 HttpResponse Broker::series(const HttpRequest& request) {
-  if (request.query.empty()) return {.content_type = kJson, .body = series_json(status(false))};
+  if (request.query.empty()) return {.content_type = kJson, .body = series_json(status(0))};
   const Result<SeriesQuery> query = parse_series_query(request.query);
   if (!query) return {.status = 400, .body = query.error().message + "\n"};
   return query->explain.empty() ? metric_list(query->list) : metric_detail(query->explain);
@@ -359,7 +359,8 @@ HttpResponse Broker::series(const HttpRequest& request) {
 
 HttpResponse Broker::metric_list(const MetricQuery& query) {
   std::vector<MetricSummary> own;
-  if (query.name.starts_with("insight")) own = own_metrics_like(query.name, status(true));
+  if (query.name.starts_with("insight"))
+    own = own_metrics_like(query.name, status(kMaxPublishersShown));
   MetricQuery from_the_start = query;
   if (!own.empty()) from_the_start = {query.name, query.by_name, 0, query.offset + query.limit};
   Result<MetricList> list = MetricList{};
@@ -370,7 +371,7 @@ HttpResponse Broker::metric_list(const MetricQuery& query) {
 }
 
 HttpResponse Broker::metric_detail(const std::string& name) {
-  Status now = status(true);
+  Status now = status(kMaxPublishersShown);
   Result<MetricAnswer> answer = MetricAnswer{};
   if (!metrics_views_.empty()) answer = metrics_views_.front()->explain(name);
   if (!answer) return {.status = 503, .body = answer.error().message + "\n"};

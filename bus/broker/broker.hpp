@@ -43,8 +43,8 @@ class Broker {
   /// still runs at the deadline: then end the process without destroying the Broker.
   bool stop(uint64_t deadline_mono_ns);
 
-  /// `with_publishers`: also every publisher by itself.
-  Status status(bool with_publishers) const;
+  /// With at most so many publishers of each collector by themselves.
+  Status status(size_t publishers) const;
 
   const Config& config() const noexcept { return config_; }
 

@@ -64,7 +64,7 @@ std::string http_address(const Broker& broker) {
 }
 
 std::string start_text(const Broker& broker) {
-  const Status status = broker.status(false);
+  const Status status = broker.status(0);
   const std::string http = http_address(broker);
   std::string out = "Insight Bus " + status.version + " \"" + status.name +
                     "\", configuration: " + broker.config().source + "\n";
@@ -109,7 +109,7 @@ std::string losses_of(const SinkSnapshot& sink) {
 }
 
 std::string stop_text(const Broker& broker, std::string_view how) {
-  const Status status = broker.status(false);
+  const Status status = broker.status(0);
   uint64_t received = 0, dropped = 0;
   for (const CollectorStats& collector : status.collectors) {
     for (uint64_t n : collector.records) received += n;

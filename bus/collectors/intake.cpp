@@ -301,9 +301,9 @@ CollectorStats Intake::stats() const {
   return stats;
 }
 
-std::vector<PublisherView> Intake::publishers() const {
+std::vector<PublisherView> Intake::publishers(size_t limit) const {
   const MutexLock lock(mutex_);
-  return ledger_.publishers();
+  return ledger_.publishers(limit);
 }
 
 void Intake::wait_delivered() const {

@@ -47,7 +47,7 @@ class Intake {
 
   /// All but name, type, endpoints and is_open.
   CollectorStats stats() const INSIGHT_EXCLUDES(mutex_);
-  std::vector<PublisherView> publishers() const INSIGHT_EXCLUDES(mutex_);
+  std::vector<PublisherView> publishers(size_t limit = SIZE_MAX) const INSIGHT_EXCLUDES(mutex_);
 
   /// Returns when all that was taken before this call has been handed over (or after 1 s).
   void wait_delivered() const INSIGHT_EXCLUDES(mutex_);

@@ -241,8 +241,8 @@ CollectorStats ZmqCollector::stats() const {
   return stats;
 }
 
-std::vector<PublisherView> ZmqCollector::publishers() const {
-  std::vector<PublisherView> views = intake_.publishers();
+std::vector<PublisherView> ZmqCollector::publishers(size_t limit) const {
+  std::vector<PublisherView> views = intake_.publishers(limit);
   // Whoever reads that a publisher has ended and then asks the sinks must find its last records
   // there, and what the Ledger has booked may still wait to be handed over.
   intake_.wait_delivered();

@@ -42,7 +42,7 @@ class ZmqCollector final : public Collector {
   void open() override;
   void run(BatchReceiver& out, std::stop_token stop) override;
   CollectorStats stats() const override;
-  std::vector<PublisherView> publishers() const override;
+  std::vector<PublisherView> publishers(size_t limit) const override;
 
  private:
   void bind(const Endpoint& endpoint);

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <limits>
+#include <tuple>
+#include <utility>
 
 #include "bus/base/text.hpp"
 #include "bus/wire/limits.hpp"
@@ -283,13 +285,24 @@ void Ledger::forget(Entry& entry) {
   entries_.erase(IncarnationId(entry.incarnation->id));
 }
 
-std::vector<PublisherView> Ledger::publishers() const {
-  std::vector<PublisherView> views;
-  views.reserve(entries_.size());
+std::vector<PublisherView> Ledger::publishers(size_t limit) const {
+  // To copy a view costs far more than to choose it.
+  std::vector<std::tuple<Life, uint64_t, const Entry*>> wanted;
+  wanted.reserve(entries_.size());
   for (const auto& [id, entry] : entries_) {
+    wanted.emplace_back(entry.incarnation->life(), ~entry.last_seen_wall_ns, &entry);
+  }
+  if (limit < wanted.size()) {
+    std::ranges::nth_element(wanted, wanted.begin() + static_cast<std::ptrdiff_t>(limit));
+    wanted.resize(limit);
+  }
+  std::vector<PublisherView> views;
+  views.reserve(wanted.size());
+  for (const auto& [life, unseen, chosen] : wanted) {
+    const Entry& entry = *chosen;
     PublisherView view;
     view.incarnation = entry.incarnation;
-    view.life = entry.incarnation->life();
+    view.life = life;
     view.last_seen_wall_ns = entry.last_seen_wall_ns;
     view.last_seen_mono_ns = entry.last_seen_mono_ns;
     view.highest_seq = entry.sequence.highest();

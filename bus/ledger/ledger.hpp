@@ -107,7 +107,8 @@ class Ledger {
   /// none.
   bool forget_oldest_gone(const Entry* except = nullptr);
 
-  std::vector<PublisherView> publishers() const;
+  /// At most `limit` of them: those that live first, of each state the ones heard last.
+  std::vector<PublisherView> publishers(size_t limit = SIZE_MAX) const;
 
   const Totals& totals() const noexcept { return totals_; }
 

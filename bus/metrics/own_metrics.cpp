@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <map>
+#include <numeric>
 #include <sstream>
 
 #include <prometheus/text_serializer.h>
@@ -326,7 +327,9 @@ void add_publishers(Page& page, const Status& status) {
       views, views.begin() + static_cast<std::ptrdiff_t>(shown), {},
       [](const PublisherView* view) { return std::pair(view->life, ~view->last_seen_wall_ns); });
   for (size_t i = 0; i < shown; ++i) add_publisher(page, *views[i]);
-  page.add(publishers_not_shown, {}, number(views.size() - shown));
+  const uint64_t known = std::accumulate(by_life.begin(), by_life.end(), uint64_t{0});
+  const uint64_t left_out = known - std::min<uint64_t>(known, status.publishers.size());
+  page.add(publishers_not_shown, {}, number(left_out + views.size() - shown));
 }
 
 void add_progress(Page& page, const std::vector<ProgressAge>& progress) {

@@ -44,7 +44,7 @@ struct Status {
   uint64_t series_per_publisher_limit = 0;
   std::vector<CollectorStats> collectors;
   std::vector<SinkSnapshot> sinks;
-  std::vector<PublisherView> publishers;  ///< only where they were asked for
+  std::vector<PublisherView> publishers;  ///< as many as were asked for
   std::vector<ProgressAge> progress;
   TapStats taps;
 };

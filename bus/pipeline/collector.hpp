@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstddef>
 #include <memory>
 #include <stop_token>
 #include <string>
@@ -39,7 +40,8 @@ class Collector {
 
   // Thread-safe, for status and metrics:
   virtual CollectorStats stats() const = 0;
-  virtual std::vector<PublisherView> publishers() const = 0;
+  /// At most `limit` of them: those that live first, of each state the ones heard last.
+  virtual std::vector<PublisherView> publishers(size_t limit) const = 0;
 };
 
 }  // namespace insight

@@ -22,6 +22,9 @@
 #include "bus/base/clock.hpp"
 #include "bus/base/file.hpp"
 #include "bus/http/gzip.hpp"
+#include "bus/ledger/ledger.hpp"
+#include "bus/metrics/own_metrics.hpp"
+#include "tests/unit/ledger/envelopes.hpp"
 
 namespace insight {
 namespace {
@@ -243,6 +246,28 @@ void bench_aggregate() {
   bench_open_metrics(aggregate, batches, now);
 }
 
+/// The bus's own metrics, of which 1,000 publishers get series.
+void bench_publishers() {
+  constexpr uint64_t kMany = 90'000;
+  Ledger ledger({}, std::make_shared<SeriesIds>());
+  for (uint64_t i = 1; i <= kMany; ++i) {
+    TestEnvelope envelope(i, 1);
+    envelope.account("spans", 5).account("spans_sent", 5).account("bytes_sent", 500);
+    ledger.receive(envelope.view, at_second(0));
+  }
+  Status status;
+  status.now = at_second(1);
+  status.collectors.emplace_back().publishers = ledger.lives();
+  const auto scrape = [&](size_t limit) {
+    return median_ms([&] {
+      status.publishers = ledger.publishers(limit);
+      if (render_own_metrics(status).empty()) std::abort();
+    });
+  };
+  std::printf("scrape: own metrics of 90,000 publishers %5.1f ms; %.1f ms when all are copied\n",
+              scrape(kMaxPublishersShown), scrape(SIZE_MAX));
+}
+
 void bench_prometheus_cpp() {
   const size_t heap_start = heap_bytes();
   prometheus::Registry registry;
@@ -269,5 +294,6 @@ void bench_prometheus_cpp() {
 
 int main() {
   insight::bench_aggregate();
+  insight::bench_publishers();
   insight::bench_prometheus_cpp();
 }

@@ -304,7 +304,7 @@ TEST_CASE("hostile peers cost themselves and leave an honest publisher alone") {
     return running.refused(Reason::multipart) >= 50 && running.refused(Reason::too_large) >= 50;
   }));
   CHECK(until([&] {
-    for (const PublisherView& view : running.collector.publishers()) {
+    for (const PublisherView& view : running.collector.publishers(SIZE_MAX)) {
       if (view.incarnation->id == test_id(1)) return view.points == 100 && view.gaps == 0;
     }
     return false;

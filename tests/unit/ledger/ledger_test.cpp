@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <memory>
 #include <random>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -45,6 +46,21 @@ struct Book {
   Ledger ledger;
   double clock = 0;
 };
+
+TEST_CASE("of many publishers those are told that live, and of each state the ones heard last") {
+  Book book;
+  for (uint64_t i = 1; i <= 20; ++i) book.receive(TestEnvelope(i, 1), static_cast<double>(i) / 10);
+  for (const uint64_t ended : {19, 20}) {
+    book.receive(TestEnvelope(ended, 2).life(LifeEvent::bye), 2.5);
+  }
+
+  std::set<IncarnationId> told;
+  for (const PublisherView& view : book.ledger.publishers(3)) told.insert(view.incarnation->id);
+
+  CHECK(told == std::set<IncarnationId>{test_id(16), test_id(17), test_id(18)});
+  CHECK(book.ledger.publishers(0).empty());
+  CHECK(book.ledger.publishers(100).size() == 20);
+}
 
 TEST_CASE("a publisher is late after one and a half beats of silence and lost after three") {
   Book book;

@@ -124,6 +124,14 @@ TEST_CASE(
   CHECK(page.find(R"(insight_publisher_ended{publisher="02)") != std::string::npos);
 }
 
+TEST_CASE("publishers that the status leaves out are counted as not shown") {
+  Status status = with_sink();
+  status.collectors.emplace_back().publishers = {3, 0, 0, 2'000};
+  for (unsigned i = 0; i < 7; ++i) status.publishers.push_back(view_of(i, Life::alive, i));
+
+  CHECK(has_line(render_own_metrics(status), "insight_publishers_not_shown 1996"));
+}
+
 TEST_CASE("at most 1,000 publishers have series, those that live first; the rest is a number") {
   Status status = with_sink();
   for (unsigned i = 0; i < 1'500; ++i) {
