@@ -81,35 +81,43 @@ void show(const Findings& findings, const BenchOptions& options, const std::stri
            nanoseconds(cpu["publishers"]) + " in the publishers");
   out.line("");
   Table latency{{{"LATENCY TO SINK"}, {"p50", true}, {"p99", true}, {"p99.9", true}}, {}};
-  Table losses{{{"SINK"},
-                {"RECORDED", true},
-                {"DELIVERED", true},
-                {"PUBLISHER", true},
-                {"TRANSPORT", true},
-                {"INGRESS", true},
-                {"QUEUE", true},
-                {"DROPPED", true},
-                {"OTHER SINKS", true},
-                {"IN FLIGHT", true}},
-               {}};
-  for (const Measurement::SinkBalance& b : m.balances()) {
+  // A place a line: so that it fits a window of 80 columns, however many places there are.
+  Table places{{{"RECORDS"}},
+               {{"recorded"},
+                {"delivered"},
+                {"lost: publisher"},
+                {"lost: transport"},
+                {"lost: ingress"},
+                {"lost: queue"},
+                {"lost: sink"},
+                {"not for this sink"},
+                {"in flight"}}};
+  const auto balances = m.balances();
+  for (const Measurement::SinkBalance& b : balances) {
     latency.rows.push_back({b.name, quantile_text(b.latencies, 0.5),
                             quantile_text(b.latencies, 0.99), quantile_text(b.latencies, 0.999)});
-    losses.rows.push_back({b.name, grouped(m.recorded()), grouped(b.delivered),
-                           grouped(m.load.dropped), grouped(m.lost_in_transport()),
-                           grouped(m.dropped_at_ingress()), grouped(b.queue), grouped(b.sink),
-                           grouped(b.not_asked_for), grouped(b.in_flight)});
+    places.head.push_back({b.name, true});
+    const std::array<uint64_t, 9> counts{m.recorded(),
+                                         b.delivered,
+                                         m.load.dropped,
+                                         m.lost_in_transport(),
+                                         m.dropped_at_ingress(),
+                                         b.queue,
+                                         b.sink,
+                                         b.not_asked_for,
+                                         b.in_flight};
+    for (size_t i = 0; i < counts.size(); ++i) places.rows[i].push_back(grouped(counts[i]));
   }
   latency.print(out);
   out.line(
-      "from when the oldest record of an envelope was due until the sink took it; an envelope");
-  out.line("counts once; known as finely as the broker's buckets");
+      "from when the oldest record of an envelope was due until the sink took it; an envelope "
+      "counts once; known as finely as the broker's buckets");
   out.line("");
-  losses.print(out);
+  places.print(out);
   if (m.others() > 0) {
     out.line(grouped(m.others()) + " of these records came from other publishers");
   }
-  for (const Measurement::SinkBalance& b : m.balances()) {
+  for (const Measurement::SinkBalance& b : balances) {
     out.line(b.unexplained == 0
                  ? b.name + ": recorded = delivered + lost + in flight"
                  : out.paint(Colour::red, b.name + ": does not add up, unexplained records: " +
