@@ -10,10 +10,10 @@ namespace insight {
 
 namespace {
 
-// The budget, in records that are looked at; to write a line costs as much as 2.5 looks, so a client
-// gets up to 10,000 lines a second.  What a collector pays is the memory of a batch that is held
-// until it was looked at, and not at hand for the next one: at 200,000 records a second it is one
-// batch in eight, else it would be felt.
+// The budget, in records that are looked at; to write a line costs as much as 2.5 looks, so a
+// client gets up to 10,000 lines a second.  What a collector pays is the memory of a batch that is
+// held until it was looked at, and not at hand for the next one: at 200,000 records a second it is
+// one batch in eight, else it would be felt.
 constexpr double kBudgetPerSecond = 25'000;
 constexpr double kMostBudget = kBudgetPerSecond / 2;
 constexpr double kPriceOfLine = 2.5;
@@ -67,8 +67,7 @@ Tap::State Tap::step(const Now& now) {
     return State::over;
   }
   if (is_slow(now.mono_ns)) {
-    leave_out_queue();
-    stream_->cut();
+    cut();
     return State::slow;
   }
   looked_ = 0;
@@ -163,6 +162,11 @@ void Tap::leave_out_queue() {
   }
   queue_.clear();
   queue_bytes_ = 0;
+}
+
+void Tap::cut() {
+  leave_out_queue();
+  stream_->cut();
 }
 
 void Tap::end(uint64_t wall_ns) {

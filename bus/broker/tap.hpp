@@ -50,6 +50,9 @@ class Tap {
   /// Looks at what came, hands on what was asked for, and fills the budget up.
   State step(const Now& now) INSIGHT_EXCLUDES(mutex_);
 
+  /// Breaks the answer off.
+  void cut() INSIGHT_EXCLUDES(mutex_);
+
   /// The last line, and the end of the answer.
   void end(uint64_t wall_ns) INSIGHT_EXCLUDES(mutex_);
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <new>
 #include <system_error>
 #include <utility>
 
@@ -61,7 +62,21 @@ HttpResponse Taps::open(const HttpRequest& request) {
 
 void Taps::run() {
   pthread_setname_np(pthread_self(), "taps");
-  while (step()) {
+  for (;;) {
+    try {
+      if (!step()) return;
+    } catch (const std::bad_alloc&) {
+      std::this_thread::sleep_for(kStepEvery);  // the next step may find memory again
+    }
+  }
+}
+
+Tap::State Taps::step(Tap& tap, const Now& now) {
+  try {
+    return tap.step(now);
+  } catch (const std::bad_alloc&) {
+    tap.cut();  // half a line may wait
+    return Tap::State::over;
   }
 }
 
@@ -75,7 +90,7 @@ bool Taps::step() {
   const Now now = read_clocks();
   uint64_t cut = 0;
   std::erase_if(taps, [&](const auto& tap) {
-    const Tap::State state = tap->step(now);
+    const Tap::State state = step(*tap, now);
     if (state == Tap::State::slow) ++cut;
     return state == Tap::State::open;
   });

@@ -43,6 +43,7 @@ class Taps final : public BatchReceiver {
   void offer(const std::shared_ptr<const Batch>& batch) noexcept INSIGHT_EXCLUDES(mutex_);
   void run();
   bool step() INSIGHT_EXCLUDES(mutex_);
+  static Tap::State step(Tap& tap, const Now& now);
   void forget(const Tap& tap) INSIGHT_REQUIRES(mutex_);
 
   // Constant after construction.
