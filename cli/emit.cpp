@@ -22,7 +22,9 @@
 #include "bus/base/clock.hpp"
 #include "bus/base/result.hpp"
 #include "bus/base/text.hpp"
+#include "bus/http/http_client.hpp"
 #include "bus/wire/limits.hpp"
+#include "cli/ask.hpp"
 #include "cli/commands.hpp"
 #include "cli/exit_code.hpp"
 #include "cli/publish.hpp"
@@ -42,6 +44,7 @@ constexpr uint64_t kComplaints = 10;        // of a longer input the rest is onl
 
 struct EmitOptions {
   PublishOptions publish;
+  AskOptions ask;
   std::string kind;
   std::string name;
   std::string value;
@@ -231,7 +234,7 @@ class EmitCommand {
         std::chrono::duration_cast<std::chrono::milliseconds>(options_.timeout));
     const PublisherStatus status = emitter.publisher().status();
     if (!status.has_said_bye) return nobody(emitter);
-    return tell_drops(status) ? kProblem : code;
+    return tell_drops(status) || is_refused() ? kProblem : code;
   }
 
  private:
@@ -345,6 +348,47 @@ class EmitCommand {
     return !drops.empty();
   }
 
+  /// Whether the bus takes the metric for another one.  It is asked where it is surely the one that
+  /// was published to: --http or INSIGHT_HTTP says so, or nothing says anything.
+  bool is_refused() const {
+    const auto is_set = [](const char* name) { return std::getenv(name) != nullptr; };
+    const bool may_be_another = !options_.publish.endpoint.empty() || is_set("INSIGHT_ENDPOINT");
+    if (options_.kind == "span" || options_.kind == "-") return false;
+    if (may_be_another && options_.ask.http.empty() && !is_set("INSIGHT_HTTP")) return false;
+    int exit_code = kDone;
+    const std::optional<std::string> address = broker_address(options_.ask, exit_code);
+    if (!address) return false;
+    const std::string url =
+        "http://" + *address + "/api/v1/series?explain=" + percent_encoded(options_.name);
+    // It comes to the sink a moment after it was sent.
+    for (const uint64_t deadline = mono_now_ns() + kSecond; mono_now_ns() < deadline;) {
+      const Result<HttpReply> reply = http_get(url, 1s);
+      const json answer =
+          reply && reply->status == 200 ? json::parse(reply->body, nullptr, false) : json();
+      if (!answer.is_object() || !answer.value("source", json()).is_string()) return false;
+      if (const std::string other = refused_because_of(answer); !other.empty()) {
+        complain("emit: the bus refuses " + options_.name + ": it was declared otherwise by " +
+                 other);
+        return true;
+      }
+      const json metric = answer.value("metric", json());
+      if (metric.is_object() && metric.value("kind", "") == options_.kind) return false;
+      std::this_thread::sleep_for(20ms);
+    }
+    return false;
+  }
+
+  /// Who came first, when our own point was refused.
+  static std::string refused_because_of(const json& answer) {
+    const std::string own = "/" + std::to_string(getpid()) + " (";
+    for (const json& refusal : answer.value("refusals", json::array())) {
+      if (refusal.value("second", "").find(own) != std::string::npos) {
+        return refusal.value("first", "another publisher");
+      }
+    }
+    return {};
+  }
+
   static int nobody(Emitter& emitter) {
     emitter.publisher().close(0ms);
     const std::string endpoint = emitter.publisher().status().endpoint;
@@ -401,6 +445,11 @@ Command emit_command() {
             .value = "DURATION",
             .does = "stay a publisher for so long, so that a gauge lives on (0s)",
             .target = &options->hold},
+           {.name = "--http",
+            .value = "HOST:PORT",
+            .does = "where the broker tells whether it took the metric (else INSIGHT_HTTP; else "
+                    "127.0.0.1:9092, when no endpoint is given)",
+            .target = &options->ask.http},
            {.name = "--timeout",
             .value = "DURATION",
             .does = "for a broker that is slow to take it (5s)",

@@ -33,6 +33,7 @@ using namespace std::chrono_literals;
 using nlohmann::json;
 
 constexpr auto kSilence = 10s;  // the broker says something each second
+constexpr auto kHintWithin = 2s;
 constexpr auto kRetryEvery = 500ms;
 constexpr size_t kPipeBytes = 4'096;  // never blocks a pipe that can be written
 constexpr size_t kMaxLineBytes = 16 << 20;
@@ -132,6 +133,7 @@ class TapCommand {
     const std::optional<std::string> address = broker_address(options_.ask, exit_code);
     if (!address) return exit_code;
     address_ = *address;
+    hint();
     std::optional<int> code;
     while (!code) code = connect();
     add_figures();
@@ -175,6 +177,23 @@ class TapCommand {
     for (const std::string& label : options_.labels) add("label", label);
     if (options_.count > 0) add("n", std::to_string(options_.count - shown_));
     return out;
+  }
+
+  /// Somebody who mistyped a name would wait for ever.
+  void hint() const {
+    const std::string& name = options_.name;
+    if (name.empty() || name.find_first_of("*?") != std::string::npos) return;
+    const Result<HttpReply> reply = http_get(
+        "http://" + address_ + "/api/v1/series?explain=" + percent_encoded(name), kHintWithin);
+    if (!reply || reply->status != 200) return;
+    const json answer = json::parse(reply->body, nullptr, false);
+    if (!answer.is_object() || !answer.value("metric", json()).is_null()) return;
+    std::string near;
+    for (const json& each : answer.value("nearest", json::array())) {
+      if (each.is_string()) near += (near.empty() ? "" : ", ") + each.get<std::string>();
+    }
+    if (!near.empty())
+      note("nobody sends a metric " + name + " so far; did you mean " + near + "?");
   }
 
   bool has_all() const { return options_.count > 0 && shown_ >= options_.count; }

@@ -164,6 +164,18 @@ def test_wrong_use_is_told(bus, arguments, says):
     assert says in done.stderr and done.stderr.count("\n") == 1
 
 
+def test_a_metric_that_the_bus_knows_otherwise_is_told(bus):
+    with_http = {"INSIGHT_HTTP": bus.http}
+    right(emit(bus, "counter", "jobs_total", "1", env=with_http))
+    right(emit(bus, "counter", "jobs_total", "2", env=with_http))
+
+    done = emit(bus, "gauge", "jobs_total", "3", env=with_http)
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("insightctl: emit: the bus refuses jobs_total: it was declared otherwise by insightctl emit/")
+    bus.wait_value("jobs_total", 3)
+
+
 def test_a_label_that_cannot_be_kept_is_told(bus):
     done = emit(bus, "counter", "x_total", "1", "-l", "a=1", "-l", "a=2")
 

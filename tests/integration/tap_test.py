@@ -251,6 +251,16 @@ def test_wrong_use_is_told(bus, arguments, code, says):
     assert says in done.stderr and done.stderr.count("\n") == 1
 
 
+def test_a_mistyped_name_is_told(bus, workload, tap):
+    workload.counter("jobs_total", 1)
+    bus.wait_value("jobs_total", 1, role="rollout")
+
+    live = tap(bus, "--name", "jbos_total")
+
+    assert live.stop(signal.SIGINT) == 0
+    assert live.log == "insightctl: tap: nobody sends a metric jbos_total so far; did you mean jobs_total?\n"
+
+
 def test_no_broker_and_what_is_none():
     address = f"127.0.0.1:{free_port()}"
     done = subprocess.run([INSIGHTCTL, "tap", "--http", address], capture_output=True, text=True, timeout=30 * PATIENCE)
