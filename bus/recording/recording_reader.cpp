@@ -61,7 +61,8 @@ void RecordingReader::find_damage(bool is_wrong) {
   if (!is_wrong && left == 0 && source_.failure().empty()) return;
   state_ = is_wrong ? State::damaged : State::cut_off;
   std::string rest;
-  for (size_t got = 0; (got = source_.read(rest)) > 0; rest.clear()) left += got;
+  // Of a file that does not even begin as a recording nobody asks how long it is.
+  for (size_t got = 0; frames_ > 0 && (got = source_.read(rest)) > 0; rest.clear()) left += got;
   damage_ = (is_wrong ? "damaged at byte " : "cut off at byte ") + std::to_string(offset_) + ": " +
             std::to_string(left) + (left == 1 ? " byte is" : " bytes are") + " left over";
   if (!source_.failure().empty()) damage_ += " (" + source_.failure() + ")";

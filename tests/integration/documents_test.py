@@ -4,7 +4,7 @@ import json
 import os
 import re
 import subprocess
-import sys
+import tomllib
 
 import pytest
 from bus import BUILD, ROOT
@@ -144,6 +144,20 @@ def anchors(path):
     """How GitHub names the headings of a document."""
     headings = re.findall(r"^#+ (.*)", path.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", h.lower()).strip().replace(" ", "-") for h in headings}
+
+
+def test_what_prometheus_is_asked_is_right(tmp_path):
+    """Queries of the table for those on call: they parse, and name only metrics that there are."""
+    table = [line for line in (ROOT / "compose/README.md").read_text().splitlines() if line.startswith("| ")]
+    queries = [query for line in table for query in re.findall(r"`([^`]+)`", line.split(" | ")[1]) if "insight" in query]
+    assert len(queries) >= 8
+    rules = {"groups": [{"name": "on-call", "rules": [{"alert": f"a{i}", "expr": query} for i, query in enumerate(queries)]}]}
+    path = tmp_path / "rules.yml"
+    path.write_text(json.dumps(rules))  # JSON is YAML
+    done = subprocess.run(["promtool", "check", "rules", path], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    known = {m["name"] for m in tomllib.loads((ROOT / "compose/catalogue.toml").read_text())["metric"]}
+    assert {name for query in queries for name in re.findall(r"\binsight_\w+", query)} <= known
 
 
 def test_a_wrong_document_would_be_seen():
