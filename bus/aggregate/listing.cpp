@@ -20,6 +20,7 @@ constexpr size_t kMaxSeries = 100'000;
 constexpr size_t kMaxPublishers = 10;
 constexpr size_t kMaxCandidates = 5'000;
 constexpr size_t kMaxNearest = 5;
+constexpr size_t kMaxWordBytes = 100;  // to compare spellings takes the square of it
 
 /// Every label of a text that label_text() made, with the value as it was before it was escaped.
 template <typename Use>
@@ -137,20 +138,30 @@ class Lister {
   size_t contributions_ = 0;
 };
 
-/// Names that contain the word, and the one that is spelled most like it.
-std::vector<std::string> nearest_names(FamilyTable& families, const std::string& word) {
+/// A counter is meant with and without the end of its name.
+std::string_view without_total(std::string_view name) {
+  if (name.ends_with(kTotal)) name.remove_suffix(kTotal.size());
+  return name;
+}
+
+/// Names that contain the word, else the one that is spelled most like it.
+std::vector<std::string> nearest_names(FamilyTable& families, std::string_view word) {
+  word = without_total(word);
   std::vector<std::string> out;
-  std::vector<std::string_view> candidates;
+  std::vector<std::string_view> candidates, names;
   for (const auto& [name, family] : families.families()) {
     if (family.live == 0) continue;
-    if (candidates.size() == kMaxCandidates) break;
-    candidates.push_back(name);
+    if (names.size() == kMaxCandidates) break;
+    names.push_back(name);
+    candidates.push_back(without_total(name));
     const bool contains = word.size() > 2 && name.find(word) != std::string::npos;
     if (contains && out.size() < kMaxNearest) out.push_back(name);
   }
-  if (!out.empty() || word.size() > 100) return out;
-  if (const std::string_view near = nearest(word, candidates); !near.empty())
-    out.emplace_back(near);
+  if (!out.empty() || word.size() > kMaxWordBytes) return out;
+  const std::string_view near = nearest(word, candidates);
+  const auto at = std::ranges::find(candidates, near);
+  if (!near.empty() && at != candidates.end())
+    out.emplace_back(names[static_cast<size_t>(at - candidates.begin())]);
   return out;
 }
 

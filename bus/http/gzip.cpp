@@ -11,8 +11,8 @@ namespace insight {
 
 namespace {
 
-// A scrape must be cheap: the fastest level makes a page about ten times smaller, the usual one
-// twelve times for three times the work.
+// A scrape must be cheap: on a page of 100,000 series the usual level saves 6 % of what is sent
+// more than the fastest one, for twice the work.
 constexpr int kLevel = Z_BEST_SPEED;
 constexpr int kGzipWindow = 15 + 16;  // the largest window, with gzip's header and trailer
 constexpr int kMemory = 8;

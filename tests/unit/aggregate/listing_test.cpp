@@ -103,6 +103,7 @@ TEST_CASE("a name that nobody sends is answered with near ones, and with what wa
 
   const auto explain = [&](const char* name) { return world.aggregate->explain(name, world.now); };
   CHECK(explain("rl_tokns_total").nearest == Names{"rl_tokens_total"});
+  CHECK(explain("rl_tokns").nearest == Names{"rl_tokens_total"});
   CHECK(explain("tokens").nearest == Names{"rl_tokens_total"});
   CHECK(explain("zzzzzzzzzz").nearest.empty());
   REQUIRE(explain("rl_tokens").refusals.size() == 1);
