@@ -133,7 +133,8 @@ std::string label_text(const Series& series, const Resource& resource,
   return text;
 }
 
-uint64_t instrument_hash(const Series& series, uint64_t key) {
+uint64_t instrument_hash(const Series& shown, uint64_t key) {
+  const Series& series = shown.sent_as != nullptr ? *shown.sent_as : shown;
   const Family& family = *series.family;
   std::vector<std::pair<std::string_view, std::string_view>> labels;
   for (size_t i = 0; i < std::min(family.label_keys.size(), series.label_values.size()); ++i) {

@@ -41,6 +41,8 @@ struct Series {
   std::shared_ptr<const Family> family;
   std::span<const std::string_view>
       label_values;  ///< in the order of family->label_keys; in the incarnation's arena
+  /// What its publisher sent, when a sink's table made this of it (then values are the table's).
+  const Series* sent_as = nullptr;
 };
 
 }  // namespace insight

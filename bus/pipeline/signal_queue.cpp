@@ -43,13 +43,14 @@ std::shared_ptr<const Batch> SignalQueue::take() {
   return in_flight_->batch;
 }
 
-void SignalQueue::finish(const ReasonArray& dropped, Removed& removed) {
+void SignalQueue::finish(const ReasonArray& dropped, uint64_t filtered, Removed& removed) {
   if (!in_flight_) return;
   const uint64_t lost = std::accumulate(dropped.begin(), dropped.end(), uint64_t{0});
-  assert(lost <= in_flight_->records);
+  assert(lost + filtered <= in_flight_->records);
   bytes_ -= in_flight_->bytes;
   records_ -= in_flight_->records;
-  delivered_ += in_flight_->records - lost;
+  delivered_ += in_flight_->records - lost - filtered;
+  filtered_ += filtered;
   for (size_t i = 0; i < kReasonCount; ++i) dropped_[i] += dropped[i];
   removed.push_back(*std::exchange(in_flight_, std::nullopt));
 }

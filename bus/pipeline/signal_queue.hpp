@@ -20,8 +20,8 @@ enum class WhenFull : uint8_t { drop_oldest, drop_newest };
 /// The batches of one signal that wait for a sink, bounded in bytes, and what became of the others.
 /// Value; the caller synchronises.
 ///
-/// At any moment: received = delivered + dropped + records.  The batch in flight is the oldest one
-/// and stays in the queue until finish(): no policy reaches it.
+/// At any moment: received = delivered + filtered + dropped + records.  The batch in flight is the
+/// oldest one and stays in the queue until finish(): no policy reaches it.
 class SignalQueue {
  public:
   struct Entry {
@@ -42,10 +42,10 @@ class SignalQueue {
 
   /// The batch in flight, which is the oldest one that waits when there was none.  Null when empty.
   std::shared_ptr<const Batch> take();
-  /// Ends what take() began: of the batch in flight the records in `dropped` were lost, the rest
-  /// delivered.
+  /// Ends what take() began: of the batch in flight the records in `dropped` were lost, so many
+  /// `filtered` were not meant for the sink, the rest delivered.
   /// Nothing happens when drop_all() came in between.
-  void finish(const ReasonArray& dropped, Removed& removed);
+  void finish(const ReasonArray& dropped, uint64_t filtered, Removed& removed);
   void drop_in_flight(Reason reason, Removed& removed);
   void drop_all(Reason reason, Removed& removed);
 
@@ -66,6 +66,8 @@ class SignalQueue {
 
   uint64_t delivered() const noexcept { return delivered_; }
 
+  uint64_t filtered() const noexcept { return filtered_; }
+
   const ReasonArray& dropped() const noexcept { return dropped_; }
 
  private:
@@ -78,6 +80,7 @@ class SignalQueue {
   uint64_t records_ = 0;
   uint64_t received_ = 0;
   uint64_t delivered_ = 0;
+  uint64_t filtered_ = 0;
   ReasonArray dropped_{};
 };
 

@@ -21,6 +21,7 @@ struct Delivery {
   Outcome outcome = Outcome::accepted;
   std::string error;      ///< for retry and rejected, a sentence
   ReasonArray dropped{};  ///< records inside an accepted batch that were not taken, by reason
+  uint64_t filtered = 0;  ///< records that the sink's table left out; the worker says it
 };
 
 /// What a sink says of itself for status and metrics.  Value.

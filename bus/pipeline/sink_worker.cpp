@@ -60,7 +60,9 @@ SinkWorker::SinkWorker(std::unique_ptr<Sink> sink, SinkWorkerOptions options, co
                  {Backoff(std::max(options_.retry_initial_ns, kMillisecond), options_.retry_max_ns,
                           options_.seed + 2)}}},
       failure_limit_(kLogPeriod),
-      overflow_limit_(kLogPeriod) {}
+      overflow_limit_(kLogPeriod) {
+  if (!options_.transform.is_empty()) transform_.emplace(options_.transform);
+}
 
 SinkWorker::~SinkWorker() {
   if (thread_.joinable()) {
@@ -196,7 +198,12 @@ bool SinkWorker::schedule_retry(const Batch& batch, std::string_view error, cons
 
 Delivery SinkWorker::write_guarded(const Batch& batch) {
   Delivery delivery;
-  std::string error = failure_of([&] { delivery = sink_->write(batch); });
+  std::string error = failure_of([&] {
+    const Transformed given = transform_ ? transform_->apply(batch) : Transformed{.batch = &batch};
+    delivery = sink_->write(*given.batch);
+    delivery.filtered = given.filtered;
+    delivery.dropped[static_cast<size_t>(Reason::unsupported)] += given.unsupported;
+  });
   // The same batch would most likely throw again, and would hold up all that come after it.
   if (!error.empty()) return {.outcome = Delivery::Outcome::rejected, .error = std::move(error)};
   return delivery;
@@ -213,7 +220,7 @@ void SinkWorker::finish(const Batch& batch, const Delivery& delivery, const Now&
   SignalQueue::Removed removed;
   const MutexLock lock(mutex_);
   last_success_wall_ns_ = now.wall_ns;
-  queues_[signal].finish(delivery.dropped, removed);
+  queues_[signal].finish(delivery.dropped, delivery.filtered, removed);
 }
 
 void SinkWorker::drop_in_flight(size_t signal, Reason reason) {
@@ -410,6 +417,7 @@ SinkSnapshot SinkWorker::snapshot() const {
     const SignalQueue& queue = queues_[i];
     result.received[i] = queue.received();
     result.delivered[i] = queue.delivered();
+    result.filtered[i] = queue.filtered();
     result.dropped[i] = queue.dropped();
     result.queue_records[i] = queue.records();
     result.queue_bytes[i] = queue.bytes();

@@ -20,6 +20,7 @@
 #include "bus/pipeline/signal_queue.hpp"
 #include "bus/pipeline/sink.hpp"
 #include "bus/pipeline/stats.hpp"
+#include "bus/pipeline/transform.hpp"
 
 namespace insight {
 
@@ -32,7 +33,8 @@ struct SinkWorkerOptions {
   uint64_t retry_initial_ns = kSecond;
   uint64_t retry_max_ns = 30 * kSecond;
   uint64_t retry_give_up_after_ns = 600 * kSecond;
-  uint64_t seed = 0;  ///< of the jitter
+  uint64_t seed = 0;           ///< of the jitter
+  TransformOptions transform;  ///< what is changed before the sink sees it
   /// Asked around each call into the sink, whose length step() cannot know before.
   std::function<Now()> clock = read_clocks;
 };
@@ -40,10 +42,10 @@ struct SinkWorkerOptions {
 /// One sink's bounded queues, retry, counters and thread.  Its work is step(); the thread only
 /// loops over it.
 ///
-/// For each signal, at any moment: received = delivered + dropped (by reason) + queued.  The batch
-/// that is being written, or that waits to be tried again, is the oldest one of its queue and stays
-/// there until its fate is known.  Signals take turns batch by batch, and each has a retry of its
-/// own.
+/// For each signal, at any moment: received = delivered + filtered + dropped (by reason) + queued.
+/// The batch that is being written, or that waits to be tried again, is the oldest one of its queue
+/// and stays there until its fate is known.  Signals take turns batch by batch, and each has a
+/// retry of its own.
 class SinkWorker {
  public:
   /// `log` must live longer than the worker.
@@ -128,6 +130,7 @@ class SinkWorker {
   std::array<DurationHistogram, kSignalCount> delivery_latency_;
 
   // Worker thread only.
+  std::optional<Transform> transform_;
   bool is_open_ = false;
   uint64_t open_at_ns_ = 0;
   uint64_t open_failures_ = 0;

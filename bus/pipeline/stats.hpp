@@ -68,6 +68,7 @@ struct SinkSnapshot {
   uint64_t last_error_wall_ns = 0;
   std::array<uint64_t, kSignalCount> received{};  ///< records handed to the worker
   std::array<uint64_t, kSignalCount> delivered{};
+  std::array<uint64_t, kSignalCount> filtered{};  ///< left out by the sink's table: no loss
   std::array<ReasonArray, kSignalCount> dropped{};
   std::array<uint64_t, kSignalCount> queue_records{};  ///< with the batch that is being written
   std::array<uint64_t, kSignalCount> queue_bytes{};

@@ -15,11 +15,12 @@ namespace insight::test {
 /// A publisher with series, and the batches of its envelopes.
 class Source {
  public:
-  explicit Source(Resource resource = {}, unsigned char id = 1) {
+  explicit Source(Resource resource = {}, unsigned char id = 1,
+                  std::shared_ptr<SeriesIds> ids = std::make_shared<SeriesIds>()) {
     IncarnationId incarnation;
     incarnation.bytes.fill(id);
     incarnation_ = std::make_shared<Incarnation>(incarnation, 1, std::move(resource),
-                                                 10'000'000'000, std::make_shared<SeriesIds>());
+                                                 10'000'000'000, std::move(ids));
   }
 
   const Series& series(Family family, const std::vector<std::string_view>& labels = {}) {

@@ -79,7 +79,7 @@ TEST_CASE("no policy reaches the batch in flight") {
   queue.offer(newest, 2 * kOne, WhenFull::drop_oldest, removed);
   CHECK(full(queue) == 1);
   CHECK(queue.take() == in_flight);
-  queue.finish({}, removed);
+  queue.finish({}, 0, removed);
 
   CHECK(queue.delivered() == 1);
   CHECK(queue.take() == newest);
@@ -112,7 +112,7 @@ TEST_CASE("a batch that cannot fit beside the one in flight costs none of those 
   queue.offer(large, 3 * kOne, WhenFull::drop_oldest, removed);
 
   CHECK(full(queue) == large->records());
-  queue.finish({}, removed);
+  queue.finish({}, 0, removed);
   CHECK(queue.take() == waiting);
 }
 
@@ -124,9 +124,10 @@ TEST_CASE("records lost inside an accepted batch are dropped by their reason, th
 
   queue.offer(points(10), 1 << 20, WhenFull::drop_oldest, removed);
   queue.take();
-  queue.finish(lost, removed);
+  queue.finish(lost, 2, removed);
 
-  CHECK(queue.delivered() == 7);
+  CHECK(queue.delivered() == 5);
+  CHECK(queue.filtered() == 2);
   CHECK(queue.dropped()[static_cast<size_t>(Reason::conflict)] == 3);
   CHECK(queue.is_empty());
   CHECK(queue.bytes() == 0);
@@ -139,7 +140,7 @@ TEST_CASE("the end of a batch that was dropped meanwhile counts nothing") {
   queue.take();
 
   queue.drop_all(Reason::stopped, removed);
-  queue.finish({}, removed);
+  queue.finish({}, 0, removed);
   queue.drop_in_flight(Reason::rejected, removed);
 
   CHECK(queue.delivered() == 0);
@@ -158,11 +159,11 @@ TEST_CASE("a queue knows whether all before a number are gone") {
 
   CHECK_FALSE(queue.is_done_before(both));
   queue.take();
-  queue.finish({}, removed);
+  queue.finish({}, 0, removed);
   CHECK(queue.is_done_before(1));
   queue.take();
   CHECK_FALSE(queue.is_done_before(both));
-  queue.finish({}, removed);
+  queue.finish({}, 0, removed);
 
   CHECK(queue.is_done_before(both));
   CHECK_FALSE(queue.is_done_before(queue.next_number()));

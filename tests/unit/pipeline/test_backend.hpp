@@ -98,11 +98,11 @@ inline uint64_t dropped(const SinkSnapshot& snapshot, Signal signal, Reason reas
   return snapshot.dropped[static_cast<size_t>(signal)][static_cast<size_t>(reason)];
 }
 
-/// received = delivered + dropped + queued, for each signal.
+/// received = delivered + filtered + dropped + queued, for each signal.
 inline bool is_balanced(const SinkSnapshot& snapshot) {
   for (size_t i = 0; i < kSignalCount; ++i) {
-    const uint64_t known = snapshot.delivered[i] + dropped(snapshot, static_cast<Signal>(i)) +
-                           snapshot.queue_records[i];
+    const uint64_t known = snapshot.delivered[i] + snapshot.filtered[i] +
+                           dropped(snapshot, static_cast<Signal>(i)) + snapshot.queue_records[i];
     if (snapshot.received[i] != known) return false;
   }
   return true;
