@@ -60,6 +60,8 @@ std::string preset_of(const ConfigKey& key) {
   if (key.type == "path") return "\"PATH\"";
   if (key.type == "string") return "\"TEXT\"";
   if (key.type == "strings") return "[\"TEXT\"]";
+  if (key.type == "table of strings") return "{ NAME = \"TEXT\" }";
+  if (key.type == "table of numbers") return "{ NAME = 1.0 }";
   return key.type == "table" ? "{}" : std::string(key.type);
 }
 

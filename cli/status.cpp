@@ -165,6 +165,9 @@ void show_sinks(const json& sinks, Terminal& out) {
   }
   table.print(out);
   for (const json& sink : sinks) {
+    if (const uint64_t filtered = total(member(sink, "filtered")); filtered > 0) {
+      out.line("  " + text(sink, "name") + " leaves out by its table: " + grouped(filtered));
+    }
     for (const auto& [signal, counts] : member(sink, "dropped").items()) {
       const std::string dropped = reasons(counts);
       if (!dropped.empty()) {

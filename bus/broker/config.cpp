@@ -14,6 +14,7 @@
 
 #include "bus/broker/config_keys.hpp"
 #include "bus/broker/config_table.hpp"
+#include "bus/broker/config_transform.hpp"
 
 namespace insight {
 
@@ -319,6 +320,7 @@ class Reader {
     out.worker.type = plugin->name;
     read_signals(*sink, *plugin, out.worker);
     print_sink(*sink, out.worker);
+    out.worker.transform = read_transform(*sink);
     out.worker.queue_bytes = sink->size_bytes("queue.bytes");
     if (out.worker.queue_bytes < kMinQueueBytes) sink->wrong("queue.bytes", "at least \"64KiB\"");
     out.worker.retry_initial_ns = sink->duration_ns("retry.initial");

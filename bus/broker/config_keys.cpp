@@ -37,9 +37,15 @@ constexpr std::array<ConfigKey, 3> kCollectorKeys{{
      "allows an address that other machines reach: anybody there can write"},
 }};
 
-constexpr std::array<ConfigKey, 6> kSinkKeys{{
+constexpr std::array<ConfigKey, 12> kSinkKeys{{
     {"type", "string", "", "which sink; the table's name when it is not given"},
     {"signals", "strings", "", "`metrics`, `spans`; all that the sink takes when it is not given"},
+    {"include", "strings", "", "only metrics and spans of these names (`*`, `?`); all without it"},
+    {"exclude", "strings", "", "no metrics and spans of these names; wins over `include`"},
+    {"rename", "table of strings", "", "another name for a metric or span"},
+    {"prefix", "string", "", "put before the names of metrics"},
+    {"labels", "table of strings", "", "labels of every metric; an empty text removes the label"},
+    {"scale", "table of numbers", "", "factors for values, by name (`*`, `?`); the first counts"},
     {"queue.bytes", "size", "64MiB", "of each signal; what comes beyond is dropped and counted"},
     {"retry.initial", "duration", "1s", "pause after the first failure; it doubles each time"},
     {"retry.max", "duration", "30s", "the longest pause"},

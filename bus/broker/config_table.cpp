@@ -23,7 +23,7 @@ struct TypeName {
   std::string_view expected;
 };
 
-constexpr std::array<TypeName, 8> kTypes{{
+constexpr std::array<TypeName, 10> kTypes{{
     {"string", "a string"},
     {"path", "a path in quotes"},
     {"size", "a size such as \"64MiB\" (B, KiB, MiB, GiB)"},
@@ -32,6 +32,8 @@ constexpr std::array<TypeName, 8> kTypes{{
     {"number", "a number"},
     {"boolean", "true or false"},
     {"strings", "an array of strings"},
+    {"table of strings", "a table of strings"},
+    {"table of numbers", "a table of numbers"},
 }};
 
 std::string_view expected_for(std::string_view type) {
@@ -81,6 +83,7 @@ void replace_all(std::string& text, std::string_view what, const std::string& by
 
 ConfigNode preset_node(const ConfigKey& key) {
   ConfigNode node;
+  if (key.type.starts_with("table of ")) return node;
   if (key.type == "strings") {
     node.kind = ConfigNode::Kind::array;
     if (key.preset.empty()) return node;
@@ -221,14 +224,26 @@ bool ConfigTable::check_type(const ConfigKey& key, const ConfigNode& node) {
     }
     return true;
   }
+  const auto is_number = [](const ConfigNode& each) {
+    return each.kind == NodeKind::integer ||
+           (each.kind == NodeKind::number && std::isfinite(each.number));
+  };
+  if (key.type.starts_with("table of ")) {
+    if (node.kind != NodeKind::table) return bad(node);
+    bool is_right = true;
+    for (const auto& [name, each] : node.members) {
+      const bool is_text = key.type == "table of strings";
+      if (is_text ? each.kind == NodeKind::text : is_number(each)) continue;
+      errors_.add(each.place, path_ + "." + std::string(key.name) + "." + name + ": expected " +
+                                  (is_text ? "a string" : "a number") + ", got " + show(each));
+      is_right = false;
+    }
+    return is_right;
+  }
   if (key.type == "integer") {
     return node.kind == NodeKind::integer && node.integer >= 0 ? true : bad(node);
   }
-  if (key.type == "number") {
-    const bool is_number = node.kind == NodeKind::integer ||
-                           (node.kind == NodeKind::number && std::isfinite(node.number));
-    return is_number ? true : bad(node);
-  }
+  if (key.type == "number") return is_number(node) ? true : bad(node);
   if (key.type == "boolean") return node.kind == NodeKind::boolean ? true : bad(node);
   return node.kind == NodeKind::text ? true : bad(node);
 }
@@ -236,6 +251,9 @@ bool ConfigTable::check_type(const ConfigKey& key, const ConfigNode& node) {
 bool ConfigTable::expand(ConfigNode& node, const std::string& key) {
   for (ConfigNode& item : node.items) {
     if (!expand(item, key)) return false;
+  }
+  for (auto& [name, member] : node.members) {
+    if (!expand(member, key + "." + name)) return false;
   }
   if (node.kind != ConfigNode::Kind::text) return true;
   Result<std::string> text = replace_environment(node.text);
@@ -301,8 +319,15 @@ int64_t ConfigTable::integer(std::string_view key) const {
 }
 
 double ConfigTable::number(std::string_view key) const {
-  const ConfigNode& node = value(key, "number").node;
+  return number_of(value(key, "number").node);
+}
+
+double ConfigTable::number_of(const ConfigNode& node) noexcept {
   return node.kind == ConfigNode::Kind::integer ? static_cast<double>(node.integer) : node.number;
+}
+
+const std::vector<ConfigNode::Member>& ConfigTable::members(std::string_view key) const {
+  return value(key, "table").node.members;
 }
 
 bool ConfigTable::flag(std::string_view key) const { return value(key, "boolean").node.flag; }
@@ -342,6 +367,13 @@ ConfigPlace ConfigTable::place(std::string_view key, size_t item) const {
 void ConfigTable::report(std::string_view key, std::string message, size_t item) const {
   errors_.add(place(key, item),
               path_ + (key.empty() ? "" : "." + std::string(key)) + ": " + std::move(message));
+}
+
+void ConfigTable::report_member(std::string_view key, std::string_view member,
+                                const std::string& message) const {
+  const ConfigNode* node = value(key, "table").node.find(member);
+  errors_.add(node != nullptr ? node->place : place(key),
+              path_ + "." + std::string(key) + "." + std::string(member) + ": " + message);
 }
 
 void ConfigTable::wrong(std::string_view key, std::string_view expected) const {

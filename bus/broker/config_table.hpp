@@ -44,6 +44,13 @@ class ConfigTable final : public SinkConfig {
   bool has(std::string_view key) const override;
   void wrong(std::string_view key, std::string_view expected) const override;
 
+  /// What stands in a table of texts or of numbers, in the order of the file.
+  const std::vector<ConfigNode::Member>& members(std::string_view key) const;
+  static double number_of(const ConfigNode& node) noexcept;
+  /// Reports something about one of them.
+  void report_member(std::string_view key, std::string_view member,
+                     const std::string& message) const;
+
   /// Reports something about a key (of `item`, when it is an array), or about the whole table when
   /// the key is empty or absent.
   void report(std::string_view key, std::string message, size_t item = SIZE_MAX) const;

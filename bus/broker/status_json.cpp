@@ -135,6 +135,7 @@ Json sink_json(const SinkSnapshot& sink) {
           {"last_success_time", time_text(sink.last_success_wall_ns)},
           {"received", by_signal(sink.received)},
           {"delivered", by_signal(sink.delivered)},
+          {"filtered", by_signal(sink.filtered)},
           {"dropped", std::move(dropped)},
           {"queue_records", by_signal(sink.queue_records)},
           {"queue_bytes", by_signal(sink.queue_bytes)},

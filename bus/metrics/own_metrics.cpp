@@ -39,6 +39,7 @@ enum Id : size_t {
   sequence_gaps,
   records_dropped,
   records_delivered,
+  records_filtered,
   transport_latency,
   delivery_latency,
   sink_up,
@@ -83,6 +84,8 @@ constexpr std::array<Description, id_count> kDescriptions{{
     {"insight_bus_records_dropped_total", MetricType::Counter,
      "Records lost, by place and reason."},
     {"insight_bus_records_delivered_total", MetricType::Counter, "Records that a sink accepted."},
+    {"insight_bus_records_filtered_total", MetricType::Counter,
+     "Records that a sink's table leaves out."},
     {"insight_transport_latency_seconds", MetricType::Histogram,
      "From the publisher's send to the broker's receive."},
     {"insight_delivery_latency_seconds", MetricType::Histogram,
@@ -263,6 +266,7 @@ void add_sink(Page& page, const SinkSnapshot& sink) {
     const Labels labels{{"sink", sink.name},
                         {"signal", std::string(to_string(static_cast<Signal>(i)))}};
     page.add(records_delivered, labels, number(sink.delivered[i]));
+    page.add(records_filtered, labels, number(sink.filtered[i]));
     page.add(delivery_latency, labels, sink.delivery_latency[i]);
     waiting_bytes += sink.queue_bytes[i];
     waiting_records += sink.queue_records[i];

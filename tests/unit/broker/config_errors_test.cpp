@@ -75,11 +75,44 @@ TEST_CASE("an unknown key is told with the nearest one that exists") {
        "2:12: unknown key \"byte\" in [sinks.file.rotate]; did you mean \"bytes\"?"},
       {"[sinks.file]\nqueue = { size = '1MiB' }" BUS,
        "2:11: unknown key \"size\" in [sinks.file.queue]; known: bytes"},
-      {"[sinks.file]\ninclude = ['rl_*']" BUS,
-       "2:1: unknown key \"include\" in [sinks.file]; known: directory, format, linger, queue, "
-       "ratio, retry, rotate, signals, snapshot, type, words"},
+      {"[sinks.file]\nzzzzzzzzzzzzzz = ['rl_*']" BUS,
+       "2:1: unknown key \"zzzzzzzzzzzzzz\" in [sinks.file]; known: directory, exclude, format, "
+       "include, labels, linger, prefix, queue, ratio, rename, retry, rotate, scale, signals, "
+       "snapshot, type, words"},
+      {"[sinks.file]\nincluded = ['rl_*']" BUS,
+       "2:1: unknown key \"included\" in [sinks.file]; did you mean \"include\"?"},
       {"[sinks.prometheus]\ndirectory = '/x'" BUS,
-       "2:1: unknown key \"directory\" in [sinks.prometheus]; known: queue, retry, signals, type"},
+       "2:1: unknown key \"directory\" in [sinks.prometheus]; known: exclude, include, labels, "
+       "prefix, queue, rename, retry, scale, signals, type"},
+  });
+}
+
+TEST_CASE("what a sink's table would change is checked value by value, all at once") {
+  check_all({
+      {"[sinks.prometheus]\n"
+       "include = 'rl_*'\n"
+       "exclude = ['']\n"
+       "rename = { a = 5, b = '' }\n"
+       "prefix = 1\n"
+       "labels = { le = 'x', __name__ = 'y' }\n"
+       "scale = { a = 0, b = -1, c = 2 }" BUS,
+       "2:11: sinks.prometheus.include: expected an array of strings, got \"rl_*\"\n"
+       "3:12: sinks.prometheus.exclude: expected a name such as \"rl_*\", got \"\"\n"
+       "4:16: sinks.prometheus.rename.a: expected a string, got 5\n"
+       "5:10: sinks.prometheus.prefix: expected a string, got 1\n"
+       "6:17: sinks.prometheus.labels.le: \"le\" is reserved by Prometheus\n"
+       "6:33: sinks.prometheus.labels.__name__: \"__name__\" is reserved by Prometheus\n"
+       "7:15: sinks.prometheus.scale.a: expected a number above 0, got 0\n"
+       "7:22: sinks.prometheus.scale.b: expected a number above 0, got -1"},
+      {"[sinks.prometheus]\nlabels = ['a']" BUS,
+       "2:10: sinks.prometheus.labels: expected a table of strings, got an array"},
+      {"[sinks.prometheus]\nrename = { a = '' }" BUS,
+       "2:16: sinks.prometheus.rename.a: expected a name, got \"\""},
+      {"[sinks.prometheus]\nscale = { a = '2' }" BUS,
+       "2:15: sinks.prometheus.scale.a: expected a number, got \"2\""},
+      {"[sinks.prometheus]\nlabels = { a = '${INSIGHT_TEST_UNSET}' }" BUS,
+       "2:16: sinks.prometheus.labels.a: the environment variable INSIGHT_TEST_UNSET is not set; "
+       "set it or write ${INSIGHT_TEST_UNSET:-default}"},
   });
 }
 

@@ -271,4 +271,21 @@ TEST_CASE("CONFIG.md describes every key, and no key that does not exist") {
   for (const std::string& row : documented) CHECK_MESSAGE(known.contains(row), "extra: " << row);
 }
 
+TEST_CASE("what a sink's table changes is read in the order of the file") {
+  const auto config = check_config(
+      "[collectors.bus]\n[sinks.prometheus]\ninclude = ['a*', 'b']\nexclude = ['c']\n"
+      "rename = { z = 'y', x = 'w' }\nprefix = 'p_'\nlabels = { l = 'v', gone = '' }\n"
+      "scale = { '*_ms' = 0.001, '*' = 2 }\n",
+      "bus.toml", test::kPlugins);
+  REQUIRE(config);
+  const TransformOptions& table = config->sinks[0].worker.transform;
+  using Pairs = std::vector<std::pair<std::string, std::string>>;
+  CHECK(table.include == std::vector<std::string>{"a*", "b"});
+  CHECK(table.exclude == std::vector<std::string>{"c"});
+  CHECK(table.rename == Pairs{{"z", "y"}, {"x", "w"}});
+  CHECK(table.prefix == "p_");
+  CHECK(table.labels == Pairs{{"l", "v"}, {"gone", ""}});
+  CHECK(table.scale == std::vector<std::pair<std::string, double>>{{"*_ms", 0.001}, {"*", 2}});
+}
+
 }  // namespace insight
