@@ -161,7 +161,9 @@ std::string_view nearest(std::string_view word, std::span<const std::string_view
   std::string_view best;
   size_t best_distance = std::max<size_t>(2, word.size() / 3) + 1;
   for (std::string_view candidate : candidates) {
-    const size_t distance = edit_distance(word, candidate);
+    // Who typed a beginning meant what it begins, however long that is.
+    const bool is_beginning = word.size() >= 2 && candidate.starts_with(word);
+    const size_t distance = is_beginning ? 1 : edit_distance(word, candidate);
     if (distance < best_distance) {
       best = candidate;
       best_distance = distance;

@@ -37,6 +37,7 @@ TEST_CASE("the nearest candidate is offered only when it is near") {
   CHECK(nearest("endpoint", keys) == "endpoints");
   CHECK(nearest("lisen", keys) == "listen");
   CHECK(nearest("zzzzz", keys).empty());
+  CHECK(nearest("pub", std::array<std::string_view, 2>{"bus", "publishers"}) == "publishers");
 }
 
 TEST_CASE("the keyed hash depends on every byte, the length and the key") {
