@@ -51,20 +51,25 @@ def same(a, b):
     return a == b or (math.isnan(a) and math.isnan(b))
 
 
+def send_all_kinds(publisher):
+    """Every kind of metric with every label value and number that is hard to write, and names that clash."""
+    bounds = [0.001, 1, 5, 100000, 1e6, 1e21]
+    publisher.send_all(met=[
+        [family("hostile_total", "counter", ["v"], "", 'help "quoted" \\ \n'), [point(i, v) for i, v in enumerate(HOSTILE)]],
+        [family("hostile_wait", "histogram", ["v"], bounds=bounds),
+         [point([2, 3.5, [1, 0, 1, 0, 0, 0, 0]], v, exemplar=exemplar(2)) for v in HOSTILE]],
+        [family("odd", "gauge", ["v"]), [point(v, str(i)) for i, v in enumerate([math.nan, math.inf, -math.inf, -0.0, 1e300, 5e-324])]],
+        gauge("clash", 1), counter("clash_total", 2), gauge("below_created", 3), histogram("below", [1], [0.5]),
+        histogram("negative", [-1, 1], [-2, 0, 2]), histogram("falling", [1], [-5.0]),
+        counter("strange name/é", 4), counter("sent_bytes", 6, unit="bytes"),
+        [family("big_total", "counter"), [point(1.7e308)]],
+    ])
+
+
 @pytest.mark.sanitize
 def test_both_formats_say_the_same_whatever_is_sent(bus):
-    bounds = [0.001, 1, 5, 100000, 1e6, 1e21]
     with ShortPublisher(bus.tcp, resource={"run": "r\"1\\"}) as publisher:
-        publisher.send_all(met=[
-            [family("hostile_total", "counter", ["v"], "", 'help "quoted" \\ \n'), [point(i, v) for i, v in enumerate(HOSTILE)]],
-            [family("hostile_wait", "histogram", ["v"], bounds=bounds),
-             [point([2, 3.5, [1, 0, 1, 0, 0, 0, 0]], v, exemplar=exemplar(2)) for v in HOSTILE]],
-            [family("odd", "gauge", ["v"]), [point(v, str(i)) for i, v in enumerate([math.nan, math.inf, -math.inf, -0.0, 1e300, 5e-324])]],
-            gauge("clash", 1), counter("clash_total", 2), gauge("below_created", 3), histogram("below", [1], [0.5]),
-            histogram("negative", [-1, 1], [-2, 0, 2]), histogram("falling", [1], [-5.0]),
-            counter("strange name/é", 4), counter("sent_bytes", 6, unit="bytes"),
-            [family("big_total", "counter"), [point(1.7e308)]],
-        ])
+        send_all_kinds(publisher)
         bus.wait_value("sent_bytes_total", 6, run='r"1\\')
         plain = by_series(parse_metrics(bus.metrics_text()))
         page = open_metrics(bus)
@@ -118,6 +123,18 @@ def test_a_page_is_compressed_for_who_wants_that(bus):
         status, headers, body = bus.get("/metrics", method="HEAD", headers={"Accept-Encoding": "gzip", "Accept": OPEN_METRICS})
         assert (status, body, headers["Content-Type"]) == (200, b"", OPEN_METRICS)
         assert bus.get("/metric", headers={"Accept-Encoding": "gzip"})[0] == 404
+
+
+def test_prometheus_takes_whatever_is_sent(bus, prometheus):
+    with ShortPublisher(bus.tcp) as publisher:
+        send_all_kinds(publisher)
+
+        stored = prometheus.wait_query("hostile_total", lambda found: len(found) == len(HOSTILE))
+        assert {labels["v"] for labels, _ in stored} == {v.replace("\0", "\ufffd") for v in HOSTILE}
+        assert prometheus.wait_query("clash_total", bool)[0][1] == 2
+        assert {float(labels["le"]) for labels, _ in prometheus.query("negative_bucket")} == {-1, 1, math.inf}
+        assert prometheus.query("falling_sum")[0][1] == -5
+        assert prometheus.query('up{job="bus"}')[0][1] == 1
 
 
 def test_prometheus_stores_the_exemplars_of_a_foreign_publisher(bus, resources):

@@ -233,7 +233,35 @@ TEST_CASE("a linger that is longer than the values are kept is a wrong value") {
   CHECK(Broker(state.path(), {{"keep_ended", "60s"}}).config.wrong_keys.empty());
 }
 
-TEST_CASE("batches, scrapes, flushes and status go on at the same time") {
+TEST_CASE("OpenMetrics shows the same series, and starts where they are wanted") {
+  const test::TemporaryDirectory state;
+  Broker plain(state.path()), with_starts("", {{"created", "true"}});
+  for (Broker* broker : {&plain, &with_starts}) {
+    Publisher publisher(1);
+    publisher.publisher.incarnation = std::make_shared<Incarnation>(
+        incarnation_id(1), 1'700'000'000 * kSecond, Resource{}, 10 * kSecond, series_ids());
+    broker->sink->open();
+    broker->sink->write(publisher.points(3));
+  }
+
+  CHECK(plain.scrape(Exposition::open_metrics) == "# TYPE n counter\nn_total 3\n");
+  CHECK(with_starts.scrape(Exposition::open_metrics) ==
+        "# TYPE n counter\nn_total 3\nn_created 1700000000\n");
+  CHECK(plain.figure("exemplars") == 0);
+}
+
+TEST_CASE("metrics are listed and explained, before open() as none") {
+  Broker broker("");
+  CHECK(broker.view->list({})->matched == 0);
+  broker.sink->open();
+  broker.sink->write(Publisher(1).points(3));
+
+  CHECK(broker.view->list({})->metrics.at(0).name == "n_total");
+  CHECK(broker.view->explain("n")->metric->summary.series == 1);
+  CHECK_FALSE(broker.view->explain("other")->metric);
+}
+
+TEST_CASE("batches, scrapes, lists, flushes and status go on at the same time") {
   const test::TemporaryDirectory state;
   Broker broker(state.path());
   broker.sink->open();
@@ -247,6 +275,9 @@ TEST_CASE("batches, scrapes, flushes and status go on at the same time") {
       CHECK(value >= before);
       before = value;
       (void)broker.sink->status();
+      CHECK(broker.view->list({}));
+      CHECK(broker.view->explain("n"));
+      CHECK(broker.view->page(Exposition::open_metrics));
     }
   });
   Publisher publisher(1);
