@@ -11,6 +11,7 @@
 #include <string>
 #include <string_view>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include <time.h>
@@ -185,33 +186,61 @@ void bench_hand_over() {
   report("after it was closed:");
 }
 
+/// What one way to look costs: medians of turns, and what they are to the turns around without one.
+struct Costs {
+  std::vector<double> ns, ratio;
+
+  void add(double cost, double without) {
+    ns.push_back(cost);
+    ratio.push_back(cost / without);
+  }
+
+  void report(const char* what) {
+    std::ranges::sort(ratio);
+    const auto percent = [this](size_t quarter) {
+      return (ratio[ratio.size() * quarter / 4] - 1) * 100;
+    };
+    std::printf(
+        "collector thread, 200,000 records a second, %-24s %7.2f ns a record %+6.2f %% "
+        "(quartiles %+.2f, %+.2f)\n",
+        what, median(ns), percent(2), percent(1), percent(3));
+  }
+};
+
 void bench() {
   Bench bench;
   bench.worker.start();
-  std::vector<double> warm, without, with, narrow, closed;
-  bench.run(warm);
-  for (int turn = 0; turn < kTurns; ++turn) {
-    bench.run(without);
+  Costs without, with, narrow, closed;
+  const auto turn = [&bench] {
+    std::vector<double> costs;
+    bench.run(costs);
+    return median(std::move(costs));
+  };
+  double before = turn();
+  for (int i = 0; i < kTurns; ++i) {
+    double all = 0, one = 0;
     {
       const Client client(bench.taps, "");
-      bench.run(with);
+      all = turn();
     }
     {
       const Client client(bench.taps, "name=other*");
-      bench.run(narrow);
+      one = turn();
     }
     while (bench.taps.stats().open > 0) sleep_until(mono_now_ns() + kMillisecond);
-    bench.run(closed);
+    const double after = turn();
+    const double next = turn();
+    const double around = (before + after) / 2;
+    without.add(before, around);
+    with.add(all, around);
+    narrow.add(one, around);
+    closed.add(after, (before + next) / 2);
+    before = next;
   }
-  const double base = median(without);
-  const auto report = [base](const char* what, const std::vector<double>& costs) {
-    std::printf("collector thread, 200,000 records a second, %-28s %7.2f ns a record  %+6.2f %%\n",
-                what, median(costs), (median(costs) / base - 1) * 100);
-  };
-  report("no tap:", without);
-  report("a tap on everything:", with);
-  report("a tap on one metric:", narrow);
-  report("after taps were closed:", closed);
+  without.report("no tap:");
+  with.report("a tap on everything:");
+  narrow.report("a tap on one metric:");
+  closed.report("after taps were closed:");
   const TapStats stats = bench.taps.stats();
   std::printf("taps: %llu records came by, %llu left out, %llu sent\n",
               static_cast<unsigned long long>(stats.records),
