@@ -241,8 +241,7 @@ int load_bus(const BenchOptions& options, const std::string& http, const std::st
   } else {
     show(*findings, options, where + ", " + endpoint->text(), out);
   }
-  const bool is_good =
-      options.rate == 0 ? findings->has_limit : overload(findings->measured).empty();
+  const bool is_good = options.rate == 0 ? findings->has_limit : losses(findings->measured).empty();
   return is_good && findings->measured.adds_up() ? kDone : kProblem;
 }
 

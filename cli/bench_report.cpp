@@ -207,7 +207,7 @@ bool Measurement::adds_up() const {
   return std::ranges::all_of(balances(), [](const SinkBalance& b) { return b.unexplained == 0; });
 }
 
-std::string overload(const Measurement& m) {
+std::string losses(const Measurement& m) {
   const auto lost = [](uint64_t n, const std::string& where) {
     return std::to_string(n) + " records were lost " + where;
   };
@@ -218,6 +218,11 @@ std::string overload(const Measurement& m) {
     if (balance.queue > 0) return lost(balance.queue, "in the queue of sink " + balance.name);
     if (balance.sink > 0) return lost(balance.sink, "by sink " + balance.name);
   }
+  return {};
+}
+
+std::string overload(const Measurement& m) {
+  if (std::string lost = losses(m); !lost.empty()) return lost;
   if (m.latency(0.99).to > kMaxLatency) return "1 of 100 records took more than 500ms";
   if (static_cast<double>(m.delivered_in_time) <
       kLeastInTime * static_cast<double>(m.load.recorded)) {

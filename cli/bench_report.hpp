@@ -103,7 +103,10 @@ struct Measurement {
   bool adds_up() const;
 };
 
-/// Why the bus did not keep up with that load; empty when it did.
+/// Where records were lost, and how many at the first such place; empty when none were.
+std::string losses(const Measurement& m);
+
+/// Why the bus did not keep up with that load: losses, or what came too late; empty when it did.
 std::string overload(const Measurement& m);
 
 /// True when the publishers were too slow themselves: they hardly waited for the bus.

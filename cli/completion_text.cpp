@@ -119,7 +119,7 @@ std::string zsh_value(const Argument& argument) {
     case ValueKind::directory:
       return out + "_files -/";
     case ValueKind::program:
-      return out + "_command_names";
+      return out + " _command_names -e";
     case ValueKind::anything:
       return out + " ";
   }
@@ -146,18 +146,22 @@ std::string zsh_command(const CommandAt& at) {
   if (command.commands.empty()) {
     out += "  _arguments -S" + zsh_arguments(command);
     for (const Argument& argument : positionals_of(command)) {
-      out += " \\\n    " + quoted((is_repeated(argument) ? "*" : "") + zsh_value(argument));
+      const bool is_program = kind_of(argument) == ValueKind::program;
+      const char* before = is_program ? "(-)1" : is_repeated(argument) ? "*" : "";
+      out += " \\\n    " + quoted(before + zsh_value(argument));
+      // What follows a program is the program's.
+      if (is_program) out += " \\\n    '*:: :_normal'";
     }
     return out + "\n}\n\n";
   }
-  out += "  local curcontext=\"$curcontext\" state line\n  local -a commands\n  _arguments -C" +
+  out += "  local curcontext=\"$curcontext\" state line\n  local -a below\n  _arguments -C" +
          zsh_arguments(command) +
          " \\\n    '1: :->command' \\\n    '*:: :->rest'\n  case $state in\n    command)\n      "
-         "commands=(\n";
+         "below=(\n";
   for (const Command& each : command.commands) {
     out += "        " + quoted(zsh_escaped(each.name) + ":" + summary_of(each)) + "\n";
   }
-  out += "      )\n      _describe command commands ;;\n    rest)\n      case $words[1] in\n";
+  out += "      )\n      _describe command below ;;\n    rest)\n      case $words[1] in\n";
   for (const Command& each : command.commands) {
     out += "        " + each.name + ") " + zsh_function(at.path + " " + each.name) + " ;;\n";
   }

@@ -68,7 +68,7 @@ class Shell:
             assert time.monotonic() < deadline, f"{words} not in {seen!r}"
             if select.select([self.master], [], [], 0.1)[0]:
                 seen += os.read(self.master, 65536).decode(errors="replace")
-                seen = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|.\x08", "", seen)
+                seen = re.sub(r".\x08", "", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen))
         return seen
 
     def offers(self, line, *words):
@@ -103,6 +103,7 @@ OFFERS = [
     ("insightctl completion ", ["bash", "zsh", "fish"]),
     ("insightctl config check ", ["other.txt", "bus.toml"]),
     ("insightctl bus run --config ", ["other.txt", "bus.toml"]),
+    ("insightctl run -- printe", ["printenv"]),
 ]
 
 

