@@ -297,14 +297,15 @@ std::vector<std::string> Broker::unready() const {
 
 void Broker::add_routes() {
   http_.route("GET", "/", [](const HttpRequest&) {
-    return HttpResponse{.body =
-                            "Insight Bus\n\n"
-                            "/metrics             for Prometheus\n"
-                            "/status              how the broker is, JSON\n"
-                            "/api/v1/publishers   who sends, JSON\n"
-                            "/api/v1/series       series, limits, refusals, JSON\n"
-                            "/api/v1/tap          live records, JSON lines\n"
-                            "/healthz  /readyz    for probes\n"};
+    return HttpResponse{
+        .body =
+            "Insight Bus\n\n"
+            "/metrics             for Prometheus\n"
+            "/status              how the broker is, JSON\n"
+            "/api/v1/publishers   who sends, JSON\n"
+            "/api/v1/series       series, limits, refusals, JSON; ?name=GLOB, ?explain=NAME\n"
+            "/api/v1/tap          live records, JSON lines\n"
+            "/healthz  /readyz    for probes\n"};
   });
   http_.route("GET", "/metrics", [this](const HttpRequest& request) { return metrics(request); });
   http_.route("GET", "/healthz", [](const HttpRequest&) { return HttpResponse{.body = "ok\n"}; });

@@ -94,3 +94,13 @@ TEST_CASE("sizes and durations are read with their unit and written back") {
     CHECK_FALSE(parse_size(bad, value));
   }
 }
+
+TEST_CASE("a part of a query is what it was after it was encoded, and what is no escape stays") {
+  const std::string any("a b&c=d%+\xFF\0/\"", 13);
+  CHECK(percent_encoded(any) == "a%20b%26c%3dd%25%2b%ff%00%2f%22");
+  CHECK(percent_decoded(percent_encoded(any)) == any);
+  CHECK(percent_encoded("rl_x-1.y~") == "rl_x-1.y~");
+  CHECK(percent_decoded("%4A%4a%") == "JJ%");
+  CHECK(percent_decoded("%4") == "%4");
+  CHECK(percent_decoded("%zz+") == "%zz+");
+}
