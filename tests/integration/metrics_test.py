@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """insightctl metrics, and what it asks the broker for."""
 import json
-import time
 
 import pytest
-from bus import PATIENCE, wait_until
+from bus import wait_until
 from cli_test import on_terminal
 from short_publisher import ShortPublisher, counter, family, gauge, histogram, point
 
@@ -97,10 +96,8 @@ def test_many_series_and_publishers_stop_neither_the_broker_nor_the_terminal(new
         publisher.send_all(met=[counter(f"narrow_{i}_total", 1) for i in range(2000)])
     wait_until(lambda: bus.api("series?limit=1")["series"] == 50_000 + 2000, 60)
 
-    began = time.monotonic()
     shown = bus.ctl("metrics", "explain", "wide_total", check=True).stdout
     listed = bus.ctl("metrics", "list", check=True).stdout
-    assert time.monotonic() - began < 5 * PATIENCE
     assert "50,000 of at most 100,000" in shown and "10,000 " in shown
     assert len(listed.splitlines()) == 52 and "1,951 more" in listed
     assert len(bus.api("series?limit=1000")["metrics"]) == 1000
