@@ -32,8 +32,7 @@ struct Telemetry {
     }
   }
 
-  // What is left empty here comes from the environment: INSIGHT_ENDPOINT, INSIGHT_RUN,
-  // INSIGHT_ROLE...
+  // What is left empty here comes from the environment: INSIGHT_ENDPOINT, INSIGHT_RUN...
   insight::Publisher publisher{{.service = "engine", .resource = {{"role", "rollout"}}}};
   insight::Labels labels;
 
