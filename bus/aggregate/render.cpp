@@ -41,6 +41,12 @@ void append_time(std::string& out, uint64_t wall_ns) {
   out.append(std::to_string(wall_ns % kSecond / kMillisecond + 1'000), 1);
 }
 
+/// The word that a name ends with, for a unit's short form.
+std::string_view spelled_out(std::string_view unit) noexcept {
+  if (unit == "s") return "seconds";
+  return unit == "By" ? "bytes" : unit;
+}
+
 constexpr std::string_view kTraceLabel = " # {trace_id=\"", kSpanLabel = "\",span_id=\"";
 /// OpenMetrics allows so many characters in the names and values of an exemplar's labels.
 static_assert(std::string_view("trace_idspan_id").size() +
@@ -168,7 +174,7 @@ class Renderer {
     }
     const std::string_view type = is_unknown_ ? "unknown" : to_string(family_->kind);
     out_ += "# TYPE " + name + ' ' + std::string(type) + '\n';
-    const std::string& unit = family_->unit;
+    const std::string unit(spelled_out(family_->unit));
     if (is_open_metrics_ && !unit.empty() && name.ends_with("_" + unit)) {
       out_ += "# UNIT " + name + ' ' + unit + '\n';
     }

@@ -50,15 +50,16 @@ bool has(const std::string& page, const std::string& part) {
 TEST_CASE("a counter's family loses _total, and a unit stands where the name ends with it") {
   World world;
   TestPublisher a = world.publisher(1);
-  world.apply(
-      BatchBuilder()
-          .add(a, {.name = "io_bytes", .unit = "bytes", .help = "say \"hi\"\\"}, {}, 5)
-          .add(a, {.name = "wait", .kind = Kind::gauge, .unit = "s"}, {{"x", "\"\\\n"}}, 2));
+  world.apply(BatchBuilder()
+                  .add(a, {.name = "io_bytes", .unit = "bytes", .help = "say \"hi\"\\"}, {}, 5)
+                  .add(a, {.name = "wait", .kind = Kind::gauge, .unit = "s"}, {{"x", "\"\\\n"}}, 2)
+                  .add(a, {.name = "wait_seconds", .kind = Kind::gauge, .unit = "s"}, {}, 3));
 
   CHECK(open_metrics(world) ==
         "# HELP io_bytes say \\\"hi\\\"\\\\\n# TYPE io_bytes counter\n# UNIT io_bytes bytes\n"
         "io_bytes_total 5\n"
-        "# TYPE wait gauge\nwait{x=\"\\\"\\\\\\n\"} 2\n");
+        "# TYPE wait gauge\nwait{x=\"\\\"\\\\\\n\"} 2\n"
+        "# TYPE wait_seconds gauge\n# UNIT wait_seconds seconds\nwait_seconds 3\n");
 }
 
 TEST_CASE("bounds have a point or an exponent") {
