@@ -81,23 +81,25 @@ class LiveOutput {
     return poll(&item, 1, static_cast<int>(timeout.count())) > 0;
   }
 
-  /// False: it is time to end.
-  bool write(std::string_view text) {
+  /// Writes whole lines.  What is left of `text` is what was not written, because it is time to
+  /// end.
+  void write(std::string_view& text) {
     while (!text.empty()) {
       // A reader that stopped reading must not keep a signal from ending us.
       std::array<pollfd, 2> items{{{.fd = STDOUT_FILENO, .events = POLLOUT, .revents = 0},
                                    {.fd = signals_.get(), .events = POLLIN, .revents = 0}}};
       if (poll(items.data(), items.size(), -1) < 0) continue;
-      if (items[1].revents != 0) return false;
-      const ssize_t n = ::write(STDOUT_FILENO, text.data(), std::min(text.size(), kPipeBytes));
+      if (items[1].revents != 0) return;
+      const size_t line_end = text.substr(0, kPipeBytes).rfind('\n');
+      const size_t size = line_end == std::string_view::npos ? kPipeBytes : line_end + 1;
+      const ssize_t n = ::write(STDOUT_FILENO, text.data(), std::min(text.size(), size));
       if (n < 0 && (errno == EINTR || errno == EAGAIN)) continue;
       if (n < 0) {
         error_ = errno;
-        return false;
+        return;
       }
       text.remove_prefix(static_cast<size_t>(n));
     }
-    return true;
   }
 
   /// Why it could not be written; 0 when it could, or nobody reads any more.
@@ -159,6 +161,8 @@ class TapCommand {
     Result<TapTemplate> parsed = TapTemplate::parse(format);
     if (parsed) {
       template_ = std::move(*parsed);
+      lines_of_record_ +=
+          static_cast<uint64_t>(std::ranges::count(template_->format(json::object()), '\n'));
     } else {
       complain("--format: " + parsed.error().message);
     }
@@ -246,7 +250,11 @@ class TapCommand {
     }
     part_.erase(0, from);
     if (part_.size() > kMaxLineBytes) throw std::runtime_error("a line of more than 16 MiB");
-    return out_.write(out);
+    std::string_view rest = out;
+    out_.write(rest);
+    const auto lines_left = static_cast<uint64_t>(std::ranges::count(rest, '\n'));
+    shown_ -= (lines_left + lines_of_record_ - 1) / lines_of_record_;
+    return rest.empty();
   }
 
   void take_line(std::string_view line, std::string& out) {
@@ -295,6 +303,7 @@ class TapCommand {
   bool is_json_ = false;
   std::optional<TapTemplate> template_;
   std::string part_;  // of a line that has not come whole
+  uint64_t lines_of_record_ = 1;
   uint64_t shown_ = 0;
   bool was_connected_ = false;
   bool is_waiting_ = false;  // for a broker that has gone
