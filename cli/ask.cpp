@@ -78,4 +78,20 @@ std::optional<Answer> ask(const AskOptions& options, const std::string& path, in
   return Answer{reply->body, std::move(json)};
 }
 
+std::string text(const nlohmann::json& object, const char* key) {
+  const auto found = object.find(key);
+  return found != object.end() && found->is_string() ? printable(found->get<std::string>()) : "";
+}
+
+uint64_t count(const nlohmann::json& object, const char* key) {
+  const auto found = object.find(key);
+  return found != object.end() && found->is_number_unsigned() ? found->get<uint64_t>() : 0;
+}
+
+const nlohmann::json& member(const nlohmann::json& object, const char* key) {
+  static const nlohmann::json none;
+  const auto found = object.find(key);
+  return found != object.end() ? *found : none;
+}
+
 }  // namespace insight::cli

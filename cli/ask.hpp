@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -33,5 +34,11 @@ std::optional<std::string> broker_address(const AskOptions& options, int& exit_c
 
 /// Asks the broker of `options` for a path.  Without an answer it complains and sets `exit_code`.
 std::optional<Answer> ask(const AskOptions& options, const std::string& path, int& exit_code);
+
+/// A member of an answer, or what stands for one that is missing or of another type: the broker may
+/// be of another version.  Text comes without bytes that steer a terminal.
+std::string text(const nlohmann::json& object, const char* key);
+uint64_t count(const nlohmann::json& object, const char* key);
+const nlohmann::json& member(const nlohmann::json& object, const char* key);
 
 }  // namespace insight::cli

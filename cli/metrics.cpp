@@ -37,22 +37,6 @@ struct ExplainOptions {
   std::string name;
 };
 
-std::string text(const json& object, const char* key) {
-  const auto found = object.find(key);
-  return found != object.end() && found->is_string() ? printable(found->get<std::string>()) : "";
-}
-
-uint64_t count(const json& object, const char* key) {
-  const auto found = object.find(key);
-  return found != object.end() && found->is_number_unsigned() ? found->get<uint64_t>() : 0;
-}
-
-const json& member(const json& object, const char* key) {
-  static const json none;
-  const auto found = object.find(key);
-  return found != object.end() ? *found : none;
-}
-
 /// "12", or "12+" where more were not counted.
 std::string at_least(const json& object, const char* key, const char* is_at_least) {
   return grouped(count(object, key)) + (member(object, is_at_least) == true ? "+" : "");

@@ -17,22 +17,6 @@ namespace {
 
 using nlohmann::json;
 
-std::string text(const json& object, const char* key) {
-  const auto found = object.find(key);
-  return found != object.end() && found->is_string() ? printable(found->get<std::string>()) : "";
-}
-
-uint64_t count(const json& object, const char* key) {
-  const auto found = object.find(key);
-  return found != object.end() && found->is_number_unsigned() ? found->get<uint64_t>() : 0;
-}
-
-const json& member(const json& object, const char* key) {
-  static const json none;
-  const auto found = object.find(key);
-  return found != object.end() ? *found : none;
-}
-
 /// The sum of all numbers below.
 uint64_t total(const json& tree) {
   if (tree.is_number_unsigned()) return tree.get<uint64_t>();
