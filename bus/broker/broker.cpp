@@ -266,8 +266,12 @@ std::vector<std::string> Broker::problems(const Status& status) const {
   std::vector<std::string> out;
   for (const CollectorStats& collector : status.collectors) {
     if (!collector.is_open) out.push_back("collector " + collector.name + " is not open");
+    if (!collector.problem.empty()) {
+      out.push_back("collector " + collector.name + ": " + to_utf8(collector.problem));
+    }
   }
   for (const SinkSnapshot& sink : status.sinks) {
+    if (!sink.problem.empty()) out.push_back("sink " + sink.name + ": " + to_utf8(sink.problem));
     if (sink.is_up) continue;
     out.push_back("sink " + sink.name + " is down" +
                   (sink.last_error.empty() ? "" : ": " + to_utf8(sink.last_error)));

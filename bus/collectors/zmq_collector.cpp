@@ -147,6 +147,7 @@ void ZmqCollector::save_ledger(const Now& now, bool is_clean) {
   next_save_ns_ = now.mono_ns + kSaveEveryNs;
   saved_messages_ = messages_;
   const auto error = replace_file(ledger_path_, intake_.save(now, is_clean), Durability::process);
+  is_saved_.store(!error, std::memory_order_relaxed);
   uint64_t held_back = 0;
   if (error && save_log_.allows(now.mono_ns, held_back)) {
     log_.warn("collector " + options_.name + ": the ledger is not saved: " + error->message);
@@ -238,6 +239,9 @@ CollectorStats ZmqCollector::stats() const {
   stats.type = "zmq";
   stats.is_open = is_open_.load(std::memory_order_acquire);
   if (stats.is_open) stats.endpoints = bound_;
+  if (!is_saved_.load(std::memory_order_relaxed)) {
+    stats.problem = "the ledger is not saved, so the next broker may count gaps that were none";
+  }
   return stats;
 }
 

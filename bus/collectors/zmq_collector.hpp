@@ -73,6 +73,7 @@ class ZmqCollector final : public Collector {
   // Constant after open().
   std::vector<std::string> bound_;
   std::atomic<bool> is_open_{false};  // its release store publishes bound_ to stats()
+  std::atomic<bool> is_saved_{true};  // the ledger, at the last try
 };
 
 /// Raises the limit of open files to what the system allows: each connection takes one.  For the

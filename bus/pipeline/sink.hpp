@@ -27,6 +27,7 @@ struct Delivery {
 /// What a sink says of itself for status and metrics.  Value.
 struct SinkStatus {
   std::vector<SinkSnapshot::Refusal> refusals;
+  std::string problem;  ///< see SinkSnapshot
   std::map<std::string, uint64_t> figures;
 };
 

@@ -410,6 +410,7 @@ SinkSnapshot SinkWorker::snapshot() const {
   SinkStatus status;
   failure_of([&] { status = sink_->status(); });
   result.refusals = std::move(status.refusals);
+  result.problem = std::move(status.problem);
   result.figures = std::move(status.figures);
 
   const MutexLock lock(mutex_);

@@ -26,6 +26,7 @@ struct CollectorStats {
   std::string type;
   std::vector<std::string> endpoints;  ///< as bound
   bool is_open = false;
+  std::string problem;  ///< what is wrong although envelopes are taken; empty: nothing
   // By signal; life signs (hello, beat, bye) without records count as metrics.
   std::array<uint64_t, kSignalCount> envelopes{};
   std::array<uint64_t, kSignalCount> bytes{};
@@ -88,6 +89,7 @@ struct SinkSnapshot {
   };
 
   std::vector<Refusal> refusals;
+  std::string problem;  ///< what is wrong although records are taken; empty: nothing
   std::map<std::string, uint64_t>
       figures;  ///< "series", "series_limit", "snapshot_failures", "files"...
 };

@@ -113,6 +113,7 @@ std::string PrometheusSink::store(const Image& image, bool to_disk, const Now& n
     note_failure(error->message, now);
     return error->message;
   }
+  set_problem({});
   snapshot_bytes_.store(image.bytes.size(), std::memory_order_relaxed);
   written_revision_ = image.revision;
   if (to_disk) {
@@ -124,11 +125,18 @@ std::string PrometheusSink::store(const Image& image, bool to_disk, const Now& n
 
 void PrometheusSink::note_failure(const std::string& error, const Now& now) {
   snapshot_failures_.fetch_add(1, std::memory_order_relaxed);
+  const std::string problem =
+      "the snapshot cannot be written, so counters may fall when the bus is killed: " + error;
+  set_problem(problem);
   uint64_t held_back = 0;
   if (!failure_limit_.allows(now.mono_ns, held_back)) return;
-  log_.warn("sink " + options_.name +
-            ": the snapshot cannot be written, so counters may fall when " +
-            "the bus is killed: " + error + " (" + std::to_string(held_back) + " times before)");
+  log_.warn("sink " + options_.name + ": " + problem + " (" + std::to_string(held_back) +
+            " times before)");
+}
+
+void PrometheusSink::set_problem(std::string problem) {
+  const Lock lock(mutex_);
+  problem_ = std::move(problem);
 }
 
 Result<std::string> PrometheusSink::page(Exposition exposition) {
@@ -168,6 +176,7 @@ SinkStatus PrometheusSink::status() const {
   if (!lock.owns_lock()) return status;
   AggregateStatus now = aggregate_.status();
   status.refusals = std::move(now.refusals);
+  status.problem = problem_;
   status.figures = {
       {"series", now.series},
       {"series_limit", options_.aggregate.series},

@@ -50,6 +50,7 @@ class PrometheusSink final : public Sink, public MetricsView {
   Image take_image(const Now& now, uint64_t known);
   std::string store(const Image& image, bool to_disk, const Now& now);
   void note_failure(const std::string& error, const Now& now);
+  void set_problem(std::string problem);
 
   // Constant after construction.
   const PrometheusSinkOptions options_;
@@ -68,6 +69,7 @@ class PrometheusSink final : public Sink, public MetricsView {
   // Guarded by mutex_.
   Aggregate aggregate_;
   bool is_open_ = false;
+  std::string problem_;
 
   std::atomic<uint64_t> snapshot_bytes_{0};
   std::atomic<uint64_t> snapshot_failures_{0};

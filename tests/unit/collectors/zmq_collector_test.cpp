@@ -267,6 +267,7 @@ TEST_CASE("a state directory that cannot be written is survived") {
   REQUIRE(sender.send_point(1));
 
   CHECK(until([&] { return running.points() == 1; }));
+  CHECK(running.collector.stats().problem.starts_with("the ledger is not saved"));
 }
 
 TEST_CASE("hostile peers cost themselves and leave an honest publisher alone") {

@@ -191,6 +191,13 @@ TEST_CASE("a snapshot that cannot be written costs no scrape and is counted") {
   CHECK_NOTHROW(broker.sink->idle(read_clocks()));
   CHECK_THROWS_AS(broker.sink->flush(), std::runtime_error);
   CHECK(broker.figure("snapshot_failures") >= 2);
+  CHECK(broker.sink->status().problem.starts_with("the snapshot cannot be written"));
+
+  const std::string directory = impossible_directory(state);
+  fs::remove(directory);
+  fs::create_directory(directory);
+  CHECK(broker.scrape() == exposition("3"));
+  CHECK(broker.sink->status().problem.empty());
 }
 
 TEST_CASE("without a state directory, or when it is not wanted, nothing is written") {
