@@ -7,6 +7,7 @@
 #include "bus/broker/run.hpp"
 #include "bus/pipeline/sink_plugin.hpp"
 #include "cli/commands.hpp"
+#include "cli/config_commands.hpp"
 #include "cli/exit_code.hpp"
 
 namespace insight::cli {
@@ -27,9 +28,7 @@ int bus_run(const BusRunOptions& options) {
   }
   auto config = load_config(path, sink_plugins(), options.overrides);
   if (!config) {
-    for (const ConfigError& error : config.error()) {
-      (void)std::fprintf(stderr, "%s\n", printable(error.text()).c_str());
-    }
+    print_errors(config.error());
     return kWrongUse;
   }
   return run_broker(std::move(*config),

@@ -15,8 +15,17 @@ Result<Config, std::vector<ConfigError>> read_config(const std::string& file) {
 
 void print_errors(const std::vector<ConfigError>& errors) {
   for (const ConfigError& error : errors) {
-    (void)std::fprintf(stderr, "%s\n", printable(error.text()).c_str());
+    // A place in a file comes first on its line, for editors; anything else says who complains.
+    if (error.file.starts_with("--")) {
+      complain(error.text());
+    } else {
+      (void)std::fprintf(stderr, "%s\n", printable(error.text()).c_str());
+    }
   }
+}
+
+void print_errors_and_count(const std::vector<ConfigError>& errors) {
+  print_errors(errors);
   (void)std::fprintf(stderr, "%zu %s\n", errors.size(), errors.size() == 1 ? "error" : "errors");
 }
 

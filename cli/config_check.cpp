@@ -33,7 +33,7 @@ int config_check(const std::vector<std::string>& files, Terminal& out) {
     }
   }
   if (errors.empty()) return kDone;
-  print_errors(errors);
+  print_errors_and_count(errors);
   return kWrongUse;
 }
 

@@ -18,7 +18,8 @@ Command config_print_command();
 /// nothing.
 Result<Config, std::vector<ConfigError>> read_config(const std::string& file);
 
-/// Writes errors to standard error, a line each, and how many there are.
+/// Writes errors to standard error, a line each.
 void print_errors(const std::vector<ConfigError>& errors);
+void print_errors_and_count(const std::vector<ConfigError>& errors);
 
 }  // namespace insight::cli

@@ -14,7 +14,7 @@ namespace {
 int config_print(const std::string& file, Terminal& out) {
   const auto config = read_config(file);
   if (!config) {
-    print_errors(config.error());
+    print_errors_and_count(config.error());
     return kWrongUse;
   }
   out.raw(print_config(*config));
