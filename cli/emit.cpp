@@ -361,8 +361,10 @@ class EmitCommand {
     const std::string url =
         "http://" + *address + "/api/v1/series?explain=" + percent_encoded(options_.name);
     // It comes to the sink a moment after it was sent.
-    for (const uint64_t deadline = mono_now_ns() + kSecond; mono_now_ns() < deadline;) {
-      const Result<HttpReply> reply = http_get(url, 1s);
+    const auto timeout = std::chrono::ceil<std::chrono::milliseconds>(options_.timeout);
+    const uint64_t deadline = mono_now_ns() + static_cast<uint64_t>(options_.timeout.count());
+    while (mono_now_ns() < deadline) {
+      const Result<HttpReply> reply = http_get(url, timeout);
       const json answer =
           reply && reply->status == 200 ? json::parse(reply->body, nullptr, false) : json();
       if (!answer.is_object() || !answer.value("source", json()).is_string()) return false;

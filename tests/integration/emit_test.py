@@ -173,7 +173,7 @@ def test_a_metric_that_the_bus_knows_otherwise_is_told(bus):
     right(emit(bus, "counter", "jobs_total", "1", env=with_http))
     right(emit(bus, "counter", "jobs_total", "2", env=with_http))
 
-    done = emit(bus, "gauge", "jobs_total", "3", env=with_http)
+    done = emit(bus, "gauge", "jobs_total", "3", "--timeout", f"{30 * PATIENCE:g}s", env=with_http)
 
     assert done.returncode == 1
     assert done.stderr.startswith("insightctl: emit: the bus refuses jobs_total: it was declared otherwise by insightctl emit/")
