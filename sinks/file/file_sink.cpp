@@ -4,6 +4,8 @@
 #include <atomic>
 #include <cerrno>
 #include <filesystem>
+#include <new>
+#include <optional>
 #include <stdexcept>
 #include <system_error>
 #include <utility>
@@ -81,9 +83,10 @@ class FileSink final : public Sink {
   struct Progress {
     IncarnationId incarnation;
     uint64_t seq = 0;
-    size_t done = 0;      // pieces before this one lie in files that are whole
-    ReasonArray lost{};   // records of those that were not written
-    uint64_t offset = 0;  // where the rest begins in the file that grows
+    size_t done = 0;     // pieces before this one lie in files that are whole
+    ReasonArray lost{};  // records of those that were not written
+    // Where the rest begins in the file that grows; nothing before this try writes.
+    std::optional<uint64_t> offset;
   };
 
   void open_in_place();
@@ -150,6 +153,7 @@ Delivery FileSink::write(const Batch& batch) {
   const uint64_t wall_ns = wall_now_ns();
   for (;;) {
     try {
+      progress.offset.reset();
       open_in_place();
       rotate_when_due(wall_ns);
       delivery.dropped = write_rest(batch, progress, wall_ns);
@@ -165,6 +169,9 @@ Delivery FileSink::write(const Batch& batch) {
     } catch (const std::runtime_error& e) {
       delivery = {.outcome = Delivery::Outcome::retry, .error = e.what()};
       break;
+    } catch (const std::bad_alloc&) {
+      roll_back(progress);
+      throw;
     }
   }
   compress();
@@ -231,9 +238,9 @@ void FileSink::append_piece(const Batch& batch, size_t piece, size_t& segment) {
 
 /// Takes out of the file what the failed try has put there, so that the next one doubles nothing.
 void FileSink::roll_back(const Progress& progress) noexcept {
-  if (!file_.is_open() || file_.size() == progress.offset) return;
+  if (!progress.offset || !file_.is_open() || file_.size() == *progress.offset) return;
   try {
-    file_.truncate(progress.offset);
+    file_.truncate(*progress.offset);
   } catch (const std::exception&) {
     file_.close();  // open() cuts off at least the line that is not whole
   }

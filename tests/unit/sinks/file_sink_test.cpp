@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <chrono>
 #include <csignal>
 #include <filesystem>
 #include <fstream>
@@ -360,6 +361,36 @@ TEST_CASE("what a failed try has written is cut off, and the next try doubles no
   CHECK(bench.write(*batch) == Outcome::accepted);
 
   CHECK(bench.has_exactly());
+}
+
+TEST_CASE("a period that cannot end costs nothing of what was written") {
+  Bench bench(Keys{{"rotate.every", "1h"}});
+  bench.sink->open();
+  bench.write(*bench.points(100));
+  const std::shared_ptr<Batch> late = bench.points(5'000);
+  {
+    const FileSizeLimit limit(fs::file_size(bench.current()) + 100'001);
+    CHECK(bench.write(*late) == Outcome::retry);
+  }
+  const std::shared_ptr<Batch> spans = bench.source.batch(Signal::spans, 10);
+  CHECK(bench.sink->write(*spans).outcome == Outcome::accepted);
+  bench.sink->close();
+  const std::string in_the_way = bench.directory() + "/file-000001.jsonl";
+  fs::create_directory(in_the_way);
+  fs::last_write_time(bench.current(), fs::file_time_type::clock::now() - std::chrono::hours(2));
+  const auto size = fs::file_size(bench.current());
+  bench.sink->open();
+
+  CHECK(bench.sink->write(*spans).outcome == Outcome::retry);  // a batch that is new
+  CHECK(fs::file_size(bench.current()) == size);
+  bench.sink->open();
+  CHECK(bench.sink->write(*late).outcome == Outcome::retry);  // and one that was tried before
+  CHECK(fs::file_size(bench.current()) == size);
+
+  fs::remove(in_the_way);
+  CHECK(bench.write(*late) == Outcome::accepted);
+  CHECK(bench.files().size() == 2);
+  CHECK(bench.lines().size() == 5'110);
 }
 
 TEST_CASE("a batch that fails in its third file goes on there") {
