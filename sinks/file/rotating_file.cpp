@@ -57,6 +57,16 @@ std::string RotatingFile::path_of(uint64_t number, Compression compression) cons
 
 void RotatingFile::open() {
   if (fd_) return;
+  try {
+    open_behind_whole_records();
+  } catch (...) {
+    fd_.reset();  // the next call must not take it for a file that is ready
+    size_ = 0;
+    throw;
+  }
+}
+
+void RotatingFile::open_behind_whole_records() {
   std::filesystem::create_directories(options_.directory);
   if (!lock_) {
     Result<PathLock> lock = PathLock::take(path_);
@@ -65,8 +75,8 @@ void RotatingFile::open() {
   }
   find_whole_files();
   if (!open_at_end()) {
-    ++damaged_;
     rotate();
+    ++damaged_;
     find_whole_files();
     open_at_end();
   }
@@ -85,17 +95,12 @@ bool RotatingFile::open_at_end() {
   size_ = static_cast<uint64_t>(info.st_size);
   written_ns_ = static_cast<uint64_t>(info.st_mtim.tv_sec) * kSecond +
                 static_cast<uint64_t>(info.st_mtim.tv_nsec);
-  try {
-    const std::optional<uint64_t> end =
-        options_.format == FileFormat::jsonl ? end_of_lines() : end_of_frames();
-    if (!end) return false;
-    if (*end != size_) {
-      truncate(*end);
-      ++torn_;
-    }
-  } catch (...) {
-    fd_.reset();
-    throw;
+  const std::optional<uint64_t> end =
+      options_.format == FileFormat::jsonl ? end_of_lines() : end_of_frames();
+  if (!end) return false;
+  if (*end != size_) {
+    truncate(*end);
+    ++torn_;
   }
   return true;
 }

@@ -91,6 +91,7 @@ class RotatingFile {
   void find_whole_files();
   void add_whole_file(const std::string& file);
   void remove_surplus();
+  void open_behind_whole_records();
   bool open_at_end();
   uint64_t end_of_lines();
   std::optional<uint64_t> end_of_frames();

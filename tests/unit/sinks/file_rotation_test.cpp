@@ -229,6 +229,30 @@ TEST_CASE("a file that is damaged in its middle is put aside as it is") {
   CHECK(bench.figure("damaged_files") == 1);
 }
 
+TEST_CASE("nothing is written behind damage that cannot be put aside") {
+  Bench bench(kEnvelope);
+  bench.sink->open();
+  bench.write(3);
+  bench.sink->close();
+  const std::string path = bench.directory() + "/file.envelope";
+  std::string bytes = *read_file(path);
+  bytes[bytes.size() / 2] = static_cast<char>(bytes[bytes.size() / 2] ^ 1);
+  std::ofstream(path, std::ios::binary | std::ios::trunc) << bytes;
+  const std::string in_the_way = bench.directory() + "/file-000001.envelope";
+  fs::create_directory(in_the_way);
+
+  bench.make_sink();
+  CHECK_THROWS(bench.sink->open());
+  for (int i = 0; i < 2; ++i) CHECK(bench.write(1).outcome == Outcome::retry);
+  CHECK(*read_file(path) == bytes);
+  CHECK(bench.figure("damaged_files") == 0);
+
+  fs::remove(in_the_way);
+  CHECK(bench.write(1).outcome == Outcome::accepted);
+  CHECK(*read_file(in_the_way) == bytes);
+  CHECK(bench.figure("damaged_files") == 1);
+}
+
 TEST_CASE("a file ends with its period, also when nothing is written any more") {
   Bench bench({{"format", "envelope"}, {"rotate.every", "1h"}, {"rotate.keep", "10"}});
   bench.sink->open();
