@@ -42,6 +42,7 @@ void Tap::offer(const std::shared_ptr<const Batch>& batch) noexcept {
   if (signal_ && batch->signal != *signal_) return;
   const size_t records = batch->records();
   const MutexLock lock(mutex_);
+  if (is_over_) return;
   counts_.records += records;
   if (budget_ > 0 && queue_bytes_ < kMaxQueueBytes) {
     try {
@@ -70,7 +71,7 @@ Tap::State Tap::step(const Now& now) {
     cut();
     return State::slow;
   }
-  looked_ = 0;
+  uint64_t looked = 0, left_out = 0;
   sent_ = 0;
   while (!has_all() && stream_->waiting() + text_.size() < kMaxWaitingBytes) {
     std::shared_ptr<const Batch> batch;
@@ -81,16 +82,20 @@ Tap::State Tap::step(const Now& now) {
       queue_.pop_front();
       queue_bytes_ -= batch->bytes();
     }
-    look(*batch);
+    const size_t seen = look(*batch);
+    looked += seen;
+    left_out += batch->records() - seen;
     write();
   }
   const double seconds = static_cast<double>(now.mono_ns - last_step_ns_) * 1e-9;
   last_step_ns_ = now.mono_ns;
   {
     const MutexLock lock(mutex_);
+    counts_.left_out += left_out;
     counts_.sent += sent_;
-    if (looked_ > 0) {
-      price_ = 1 + (kPriceOfLine - 1) * static_cast<double>(sent_) / static_cast<double>(looked_);
+    counts_.other += looked - sent_;
+    if (looked > 0) {
+      price_ = 1 + (kPriceOfLine - 1) * static_cast<double>(sent_) / static_cast<double>(looked);
     }
     budget_ = std::min(budget_ + kBudgetPerSecond * seconds, kMostBudget);
   }
@@ -105,12 +110,14 @@ Tap::State Tap::step(const Now& now) {
   return State::open;
 }
 
-void Tap::look(const Batch& batch) {
+/// How many of its records were looked at: all, but for a rest that has no room.
+size_t Tap::look(const Batch& batch) {
+  const size_t waiting = stream_->waiting();
   for (const Segment& segment : batch.segments) {
-    looked_ += segment.end - segment.begin;
     if (!filter_.begin(segment)) continue;
     has_begun_segment_ = false;
     for (size_t i = segment.begin; i < segment.end && !has_all(); ++i) {
+      if (waiting + text_.size() >= kMaxWaitingBytes) return i;
       if (batch.signal == Signal::metrics) {
         look_at(segment, batch.points[i]);
       } else {
@@ -118,6 +125,7 @@ void Tap::look(const Batch& batch) {
       }
     }
   }
+  return batch.records();
 }
 
 template <typename Record>
@@ -143,6 +151,7 @@ void Tap::write() {
   stream_->write(text_);
   written_bytes_ += text_.size();
   text_.clear();
+  if (text_.capacity() > 2 * kMaxWaitingBytes) text_.shrink_to_fit();  // a line may be huge
 }
 
 bool Tap::is_slow(uint64_t mono_ns) {
@@ -151,17 +160,17 @@ bool Tap::is_slow(uint64_t mono_ns) {
   return written_bytes_ - stream_->waiting() < std::exchange(mark_bytes_, written_bytes_);
 }
 
+/// Nothing is looked at from here on.
 void Tap::leave_out_queue() {
+  std::deque<std::shared_ptr<const Batch>> queue;  // to be freed without the lock
   const MutexLock lock(mutex_);
-  uint64_t records = 0;
-  for (const auto& batch : queue_) records += batch->records();
-  if (has_all()) {
-    counts_.records -= records;  // they came after the end
-  } else {
-    counts_.left_out += records;
-  }
-  queue_.clear();
+  is_over_ = true;
+  queue.swap(queue_);
   queue_bytes_ = 0;
+  uint64_t records = 0;
+  for (const auto& batch : queue) records += batch->records();
+  // Who has all that was asked for has not asked for what came after it.
+  (has_all() ? counts_.other : counts_.left_out) += records;
 }
 
 void Tap::cut() {

@@ -18,7 +18,7 @@ namespace insight {
 ///
 /// It costs a collector a lock and a pointer for each batch, and only for as many records a second
 /// as its budget allows; of the others it only counts that they were left out.  A client that is
-/// slower than that leaves out more; nothing grows without bound.
+/// slower than that leaves out more, also the rest of a batch; nothing grows without bound.
 ///
 /// A line of type "tap" comes each second and at the end: `records` that came by since the tap was
 /// opened (of the signal that was asked for), how many of them were `left_out` without a look, and
@@ -34,6 +34,7 @@ class Tap {
     uint64_t records = 0;
     uint64_t left_out = 0;
     uint64_t sent = 0;
+    uint64_t other = 0;  ///< not asked for
   };
 
   /// Thread-safe.
@@ -57,7 +58,7 @@ class Tap {
   void end(uint64_t wall_ns) INSIGHT_EXCLUDES(mutex_);
 
  private:
-  void look(const Batch& batch);
+  size_t look(const Batch& batch);
   template <typename Record>
   void look_at(const Segment& segment, const Record& record);
 
@@ -77,15 +78,15 @@ class Tap {
   uint64_t queue_bytes_ INSIGHT_GUARDED_BY(mutex_) = 0;
   double budget_ INSIGHT_GUARDED_BY(mutex_);
   double price_ INSIGHT_GUARDED_BY(mutex_);  // of a record, as the last ones cost
+  bool is_over_ INSIGHT_GUARDED_BY(mutex_) = false;
   Counts counts_ INSIGHT_GUARDED_BY(mutex_);
 
   // The thread of step() only.
   TapFilter filter_;
   LineFormat format_;
   std::string text_;
-  uint64_t left_;        // records still to send
-  uint64_t looked_ = 0;  // in this step
-  uint64_t sent_ = 0;    // in this step
+  uint64_t left_;      // records still to send
+  uint64_t sent_ = 0;  // in this step
   bool has_begun_segment_ = false;
   uint64_t last_step_ns_;
   uint64_t next_report_ns_ = 0;

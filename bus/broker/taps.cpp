@@ -24,6 +24,7 @@ void add(TapStats& to, const Tap::Counts& counts) {
   to.records += counts.records;
   to.left_out += counts.left_out;
   to.sent += counts.sent;
+  to.other += counts.other;
 }
 
 }  // namespace

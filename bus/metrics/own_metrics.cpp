@@ -354,8 +354,7 @@ void add_taps(Page& page, const TapStats& stats) {
   page.add(taps_cut, {}, number(stats.cut));
   page.add(tap_records, {{"outcome", "sent"}}, number(stats.sent));
   page.add(tap_records, {{"outcome", "left_out"}}, number(stats.left_out));
-  page.add(tap_records, {{"outcome", "other"}},
-           number(stats.records - stats.left_out - stats.sent));
+  page.add(tap_records, {{"outcome", "other"}}, number(stats.other));
 }
 
 Page make_page(const Status& status) {

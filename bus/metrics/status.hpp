@@ -26,6 +26,7 @@ struct TapStats {
   uint64_t records = 0;   ///< that came by
   uint64_t left_out = 0;  ///< of them without a look
   uint64_t sent = 0;
+  uint64_t other = 0;  ///< not asked for
 };
 
 /// The broker at one moment: what /metrics, /status and the API show of it.  Value.

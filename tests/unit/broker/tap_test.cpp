@@ -168,7 +168,7 @@ TEST_CASE("a tap ends after the number of records that was asked for") {
   for (const json& line : lines) records += line["type"] == "point" ? 1 : 0;
   CHECK(records == 5);
   CHECK(lines.back()["type"] == "tap");
-  CHECK(lines.back()["records"] == 6);  // what came after the end is nothing to be left out
+  CHECK(lines.back()["records"] == 13);  // what came after the end is nothing to be left out
   CHECK(lines.back()["sent"] == 5);
   CHECK(lines.back()["left_out"] == 0);
   char more;
@@ -237,6 +237,47 @@ TEST_CASE("a client that does not read is cut, and holds a bounded amount until 
   CHECK_FALSE(client.stream->is_open());
   const Tap::Counts counts = tap.counts();
   CHECK(counts.records == counts.left_out + counts.sent);
+}
+
+TEST_CASE("a batch of any size fills no more than what may wait, and its rest is left out") {
+  Resource resource;
+  resource.attributes = {{"p", std::string(4 << 10, 'x')}};
+  Source source(std::move(resource), 0xAB);
+  const Series& series = source.series({.name = "x_total"});
+  Client client;
+  Tap tap(query(""), client.stream, at(0).mono_ns);
+  tap.offer(points(source, series, 5'000));
+
+  CHECK(tap.step(at(50)) == Tap::State::open);
+
+  CHECK(client.stream->waiting() < 512 << 10);
+  const Tap::Counts counts = tap.counts();
+  CHECK(counts.records == 5'000);
+  CHECK(counts.sent > 10);
+  CHECK(counts.sent + counts.left_out == 5'000);
+  CHECK(client.lines().size() == counts.sent + 1);
+}
+
+TEST_CASE("every record has one outcome, and none of them ever falls") {
+  Source source = publisher();
+  const Series& meant = source.series({.name = "x_total"});
+  const Series& other = source.series({.name = "y_total"});
+  Client client;
+  Tap tap(query("name=x*&n=4"), client.stream, at(0).mono_ns);
+  tap.offer(points(source, meant, 3));
+  tap.offer(points(source, other, 2));
+  CHECK(tap.step(at(50)) == Tap::State::open);
+  CHECK(tap.counts().other == 2);
+  tap.offer(points(source, meant, 3));
+  tap.offer(points(source, other, 7));
+  CHECK(tap.step(at(100)) == Tap::State::over);
+  tap.offer(points(source, other, 5));  // until it is forgotten
+
+  const Tap::Counts counts = tap.counts();
+  CHECK(counts.records == 15);
+  CHECK(counts.sent == 4);
+  CHECK(counts.left_out == 0);
+  CHECK(counts.other == 11);
 }
 
 TEST_CASE("taps are opened up to a limit, and end with the broker") {
