@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "bus/base/text.hpp"
+#include "bus/broker/tap_filter.hpp"
 #include "bus/metrics/own_metrics.hpp"
 
 namespace insight {
@@ -76,6 +77,8 @@ std::optional<Error> set_number(size_t& out, std::string_view key, std::string_v
 std::optional<Error> set(SeriesQuery& query, std::string_view key, const std::string& value) {
   if (key == "explain" && !value.empty()) {
     query.explain = value;
+  } else if (key == "name" && value.size() > kMaxGlobBytes) {
+    return Error{"name must have at most " + std::to_string(kMaxGlobBytes) + " bytes"};
   } else if (key == "name") {
     query.list.name = value;
   } else if (key == "sort" && (value == "name" || value == "series")) {

@@ -73,7 +73,8 @@ Tap::State Tap::step(const Now& now) {
   }
   uint64_t looked = 0, left_out = 0;
   sent_ = 0;
-  while (!has_all() && stream_->waiting() + text_.size() < kMaxWaitingBytes) {
+  while (!has_all() && !is_stopped_.load(std::memory_order_relaxed) &&
+         stream_->waiting() + text_.size() < kMaxWaitingBytes) {
     std::shared_ptr<const Batch> batch;
     {
       const MutexLock lock(mutex_);
@@ -110,7 +111,7 @@ Tap::State Tap::step(const Now& now) {
   return State::open;
 }
 
-/// How many of its records were looked at: all, but for a rest that has no room.
+/// How many of its records were looked at: all, but for a rest that has no room or no time.
 size_t Tap::look(const Batch& batch) {
   const size_t waiting = stream_->waiting();
   for (const Segment& segment : batch.segments) {
@@ -118,6 +119,7 @@ size_t Tap::look(const Batch& batch) {
     has_begun_segment_ = false;
     for (size_t i = segment.begin; i < segment.end && !has_all(); ++i) {
       if (waiting + text_.size() >= kMaxWaitingBytes) return i;
+      if (is_stopped_.load(std::memory_order_relaxed)) return i;  // a glob may be slow
       if (batch.signal == Signal::metrics) {
         look_at(segment, batch.points[i]);
       } else {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <deque>
 #include <memory>
@@ -29,6 +30,9 @@ class Tap {
 
   /// Thread-safe; called by collectors.
   void offer(const std::shared_ptr<const Batch>& batch) noexcept INSIGHT_EXCLUDES(mutex_);
+
+  /// Thread-safe: step() looks at nothing more and comes back soon.
+  void stop() noexcept { is_stopped_.store(true, std::memory_order_relaxed); }
 
   struct Counts {
     uint64_t records = 0;
@@ -72,6 +76,8 @@ class Tap {
   // Constant after construction.
   const std::optional<Signal> signal_;
   const std::shared_ptr<HttpStream> stream_;
+
+  std::atomic<bool> is_stopped_{false};  // pairs with nothing: a record more does no harm
 
   mutable Mutex mutex_;
   std::deque<std::shared_ptr<const Batch>> queue_ INSIGHT_GUARDED_BY(mutex_);

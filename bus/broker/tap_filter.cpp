@@ -17,12 +17,18 @@ namespace {
 constexpr size_t kMaxLabels = 32;
 constexpr size_t kLeastHexDigits = 6;  // of an incarnation that is named by its beginning
 
+Error too_long(const std::string& key) {
+  return Error{key + " must have at most " + std::to_string(kMaxGlobBytes) + " bytes"};
+}
+
 std::optional<Error> set(TapQuery& query, const std::string& key, std::string value) {
   if (key == "signal") {
     for (const Signal signal : {Signal::metrics, Signal::spans}) {
       if (value == to_string(signal)) query.signal = signal;
     }
     if (!query.signal) return Error{"signal must be metrics or spans"};
+  } else if ((key == "name" || key == "publisher") && value.size() > kMaxGlobBytes) {
+    return too_long(key);
   } else if (key == "name") {
     query.name = std::move(value);
   } else if (key == "publisher") {
@@ -30,6 +36,7 @@ std::optional<Error> set(TapQuery& query, const std::string& key, std::string va
   } else if (key == "label") {
     const size_t equals = value.find('=');
     if (equals == std::string::npos || equals == 0) return Error{"label must be key=value"};
+    if (value.size() - equals - 1 > kMaxGlobBytes) return too_long(key);
     if (query.labels.size() == kMaxLabels) return Error{"at most 32 labels"};
     query.labels.emplace_back(value.substr(0, equals), value.substr(equals + 1));
   } else if (key == "all") {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -12,6 +13,9 @@
 #include "bus/model/batch.hpp"
 
 namespace insight {
+
+/// Of a glob that anybody may send: looking for it takes its length times that of the text.
+constexpr size_t kMaxGlobBytes = 256;
 
 /// What somebody wants to see.  Globs know '*' and '?'.  Value.
 struct TapQuery {

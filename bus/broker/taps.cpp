@@ -120,6 +120,7 @@ void Taps::stop() noexcept {
   {
     const MutexLock lock(mutex_);
     is_stopping_ = true;
+    for (const auto& tap : taps_) tap->stop();
     stopped_.notify();
   }
   if (thread_.joinable()) thread_.join();

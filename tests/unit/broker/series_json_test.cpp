@@ -41,6 +41,8 @@ TEST_CASE("a query names a list or one metric, and what is wrong with it is said
   CHECK(error("limit=-1") == "limit must be a whole number up to 1000");
   CHECK(error("offset=99999999999999999999") == "offset must be a whole number up to 10000000");
   CHECK(error("sort=size") == "sort must be series or name");
+  CHECK(error(("name=" + std::string(257, '*')).c_str()) == "name must have at most 256 bytes");
+  CHECK(parse_series_query("name=" + std::string(256, '*')));
   CHECK(error("explain=") == "unknown parameter; known: name, sort, limit, offset, explain");
 }
 

@@ -151,6 +151,16 @@ TEST_CASE("a query that is wrong is told in a sentence") {
   }
 }
 
+TEST_CASE("a glob is bounded, whatever it is for") {
+  const std::string most(256, '*');
+  for (const std::string key : {"name=", "publisher=", "label=key="}) {
+    CHECK(parse_tap_query(key + most));
+    const auto result = parse_tap_query(key + most + "*");
+    REQUIRE_FALSE(result);
+    CHECK(result.error().message == key.substr(0, key.find('=')) + " must have at most 256 bytes");
+  }
+}
+
 TEST_CASE("a tap ends after the number of records that was asked for") {
   Source source = publisher();
   const Series& series = source.series({.name = "x_total"});
@@ -278,6 +288,21 @@ TEST_CASE("every record has one outcome, and none of them ever falls") {
   CHECK(counts.sent == 4);
   CHECK(counts.left_out == 0);
   CHECK(counts.other == 11);
+}
+
+TEST_CASE("a tap that is to stop looks at nothing more") {
+  Source source = publisher();
+  const Series& series = source.series({.name = "x_total"});
+  Client client;
+  Tap tap(query(""), client.stream, at(0).mono_ns);
+  tap.offer(points(source, series, 10));
+  tap.stop();
+
+  CHECK(tap.step(at(50)) == Tap::State::open);
+  tap.end(at(50).wall_ns);
+
+  CHECK(tap.counts().sent == 0);
+  CHECK(tap.counts().left_out == 10);
 }
 
 TEST_CASE("taps are opened up to a limit, and end with the broker") {
