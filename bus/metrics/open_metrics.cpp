@@ -26,7 +26,9 @@ void append_header(std::string& out, std::string_view line) {
 void append_sample(std::string& out, std::string_view line) {
   constexpr std::string_view kBound = "le=\"";
   const size_t label = line.rfind(kBound);
-  if (label != std::string_view::npos) {
+  // role="5" ends like a bound and is none.
+  if (label != std::string_view::npos && label > 0 &&
+      (line[label - 1] == '{' || line[label - 1] == ',')) {
     const size_t digits = label + kBound.size();
     const size_t end = line.find_first_not_of("0123456789", digits);
     if (end != digits && end != std::string_view::npos && line[end] == '"') {

@@ -22,7 +22,8 @@ TEST_CASE("a bound that is a whole number gets a point") {
   CHECK(to_open_metrics("a_bucket{x=\"1\",le=\"25\"} 3\n") == "a_bucket{x=\"1\",le=\"25.0\"} 3\n");
   for (const char* line :
        {"a_bucket{le=\"0.5\"} 3\n", "a_bucket{le=\"1e-05\"} 3\n", "a_bucket{le=\"+Inf\"} 3\n",
-        "a{x=\"le=\\\"5\\\"\"} 3\n", "a{x=\"le=\"} 3\n", "a{x=\"le=\",y=\"5\"} 3\n", "a 3\n"}) {
+        "a{x=\"le=\\\"5\\\"\"} 3\n", "a{x=\"le=\"} 3\n", "a{x=\"le=\",y=\"5\"} 3\n", "a 3\n",
+        "a{role=\"7\"} 3\n", "a{x=\"1\",role=\"7\"} 3\n"}) {
     CHECK(to_open_metrics(line) == line);
   }
 }
