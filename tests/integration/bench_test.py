@@ -155,8 +155,15 @@ def test_the_series_of_bench_are_few_and_marked(bus):
     assert all(name.startswith("insight_bench_") and labels["run"] == "insight-bench" for name, labels in names)
 
 
+def command_of(process):
+    try:
+        return (process / "cmdline").read_bytes()
+    except OSError:  # it ended since it was listed
+        return b""
+
+
 def children_in(directory):
-    return [p for p in pathlib.Path("/proc").glob("[0-9]*/cmdline") if str(directory).encode() in p.read_bytes()]
+    return [p for p in pathlib.Path("/proc").glob("[0-9]*") if str(directory).encode() in command_of(p)]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
