@@ -128,11 +128,13 @@ def test_above_the_budget_it_says_that_it_samples(bus, workload, tap):
     def says_so():
         for command in flood:
             workload.tell(command)
+        while select.select([live.popen.stdout], [], [], 0)[0]:
+            piece = os.read(live.popen.stdout.fileno(), 1 << 20)
+            assert piece, f"ended with {live.wait()}; {live.log}"
+            live.text += piece
         return "this is a sample" in live.log
 
-    while not says_so():
-        while select.select([live.popen.stdout], [], [], 0)[0]:
-            live.text += os.read(live.popen.stdout.fileno(), 1 << 20)
+    wait_until(says_so, 60)
     live.send_signal(signal.SIGINT)
     shown = len(live.rest())
     assert live.wait() == 0
