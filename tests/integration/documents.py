@@ -21,8 +21,13 @@ class Block:
 
 def documents():
     """All Markdown files, relative to the root."""
-    done = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "*.md"], cwd=ROOT, capture_output=True, text=True)
-    names = done.stdout.splitlines() if done.returncode == 0 else [str(p.relative_to(ROOT)) for p in ROOT.rglob("*.md")]
+    try:
+        # In a container the files may belong to somebody else.
+        command = ["git", "-c", "safe.directory=*", "ls-files", "-co", "--exclude-standard", "*.md"]
+        names = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    except (OSError, subprocess.CalledProcessError):  # an unpacked archive, or no git
+        names = [str(p.relative_to(ROOT)) for p in ROOT.rglob("*.md")]
+        names = [n for n in names if not re.match(r"build|.*site-packages/", n)]
     return sorted(n for n in names if (ROOT / n).is_file() and not n.startswith("."))
 
 

@@ -51,7 +51,7 @@ THIRD_PARTIES = {
 
 def project_files():
     try:
-        command = ["git", "ls-files", "-co", "--exclude-standard"]
+        command = ["git", "-c", "safe.directory=*", "ls-files", "-co", "--exclude-standard"]
         names = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
     except (OSError, subprocess.CalledProcessError):  # an unpacked archive, or no git
         walk = (pathlib.Path(folder, name).relative_to(ROOT) for folder, _, files in os.walk(ROOT) for name in files)
