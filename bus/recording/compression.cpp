@@ -4,6 +4,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <new>
 #include <optional>
 #include <vector>
 
@@ -73,6 +74,7 @@ class Compressor {
 class ZstdCompressor final : public Compressor {
  public:
   ZstdCompressor() : context_(ZSTD_createCCtx()), room_(ZSTD_CStreamOutSize()) {
+    if (!context_) throw std::bad_alloc();
     ZSTD_CCtx_setParameter(context_.get(), ZSTD_c_compressionLevel, kZstdLevel);
     ZSTD_CCtx_setParameter(context_.get(), ZSTD_c_checksumFlag, 1);
   }
@@ -161,17 +163,17 @@ std::string_view suffix_of(Compression compression) noexcept {
 
 Result<uint64_t> compress_file(const std::string& from, const std::string& to,
                                Compression compression, const std::stop_token& stop) {
-  const UniqueFd in(::open(from.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
-  if (!in) return system_error(from);
-  const UniqueFd out(
-      ::open(to.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644));
-  if (!out) return system_error(to);
   std::unique_ptr<Compressor> compressor;
   if (compression == Compression::zstd) {
     compressor = std::make_unique<ZstdCompressor>();
   } else {
     compressor = std::make_unique<GzipCompressor>();
   }
+  const UniqueFd in(::open(from.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+  if (!in) return system_error(from);
+  const UniqueFd out(
+      ::open(to.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644));
+  if (!out) return system_error(to);
   Output output(out.get());
   std::optional<Error> error = compress(in.get(), from, to, *compressor, output, stop);
   if (!error && fsync(out.get()) != 0) error = system_error(to);

@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <exception>
 #include <filesystem>
 #include <utility>
 
@@ -41,7 +42,11 @@ void CompressionJob::start(std::string from, std::string to, Compression compres
   thread_ = std::jthread(
       [this, from = std::move(from), to = std::move(to), compression](const std::stop_token& stop) {
         pthread_setname_np(pthread_self(), "file:compress");
-        result_ = compress(from, to, compression, stop);
+        try {
+          result_ = compress(from, to, compression, stop);
+        } catch (const std::exception&) {
+          result_ = Error{"out of memory"};
+        }
         has_ended_.store(true, std::memory_order_release);
       });
 }

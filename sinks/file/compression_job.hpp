@@ -21,7 +21,8 @@ class CompressionJob {
  public:
   bool is_running() const noexcept { return thread_.joinable(); }
 
-  /// Begins with `from`, which becomes `to`.  Only when nothing is running.
+  /// Begins with `from`, which becomes `to`.  Only when nothing is running.  Throws
+  /// std::system_error when there can be no thread.
   void start(std::string from, std::string to, Compression compression);
 
   /// The bytes of the compressed file, or what went wrong, once it has ended; nothing before.

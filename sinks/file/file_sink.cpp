@@ -3,6 +3,7 @@
 #include <array>
 #include <atomic>
 #include <cerrno>
+#include <exception>
 #include <filesystem>
 #include <new>
 #include <optional>
@@ -91,7 +92,7 @@ class FileSink final : public Sink {
 
   void open_in_place();
   void rotate_when_due(uint64_t wall_ns);
-  void compress();
+  void compress() noexcept;
   ReasonArray write_rest(const Batch& batch, Progress& progress, uint64_t wall_ns);
   size_t pieces(const Batch& batch) const;
   void append_piece(const Batch& batch, size_t piece, size_t& segment);
@@ -135,11 +136,16 @@ void FileSink::rotate_when_due(uint64_t wall_ns) {
   file_.open();
 }
 
-void FileSink::compress() {
-  const std::optional<Error> error = file_.compress_next();
-  if (!error) return;
-  ++compression_failures_;
-  log_.warn("sink " + options_.file.name + ": a file stays as it is: " + error->message);
+/// What goes wrong here is no failure of the batch that was just written.
+void FileSink::compress() noexcept {
+  try {
+    const std::optional<Error> error = file_.compress_next();
+    if (!error) return;
+    ++compression_failures_;
+    log_.warn("sink " + options_.file.name + ": a file stays as it is: " + error->message);
+  } catch (const std::exception&) {
+    ++compression_failures_;  // no memory for more than that
+  }
 }
 
 Delivery FileSink::write(const Batch& batch) {

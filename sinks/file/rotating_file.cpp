@@ -214,15 +214,20 @@ void RotatingFile::remove_surplus() {
 std::optional<Error> RotatingFile::compress_next() {
   if (options_.compression == Compression::none) return std::nullopt;
   std::optional<Error> error = take_compressed();
-  if (job_.is_running()) return error;
+  if (error || job_.is_running()) return error;
   const auto plain = std::ranges::find_if(whole_, [](const Whole& whole) {
     return whole.compression == Compression::none && !whole.is_final;
   });
-  if (plain == whole_.end()) return error;
+  if (plain == whole_.end()) return std::nullopt;
+  try {
+    job_.start(path_of(plain->number, Compression::none),
+               path_of(plain->number, options_.compression), options_.compression);
+  } catch (const std::system_error& e) {
+    plain->is_final = true;
+    return Error{std::string("no thread to compress it: ") + e.what()};
+  }
   compressing_ = plain->number;
-  job_.start(path_of(plain->number, Compression::none),
-             path_of(plain->number, options_.compression), options_.compression);
-  return error;
+  return std::nullopt;
 }
 
 std::optional<Error> RotatingFile::take_compressed() {
