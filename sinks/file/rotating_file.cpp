@@ -155,6 +155,10 @@ std::optional<std::string> RotatingFile::remove_oldest() noexcept {
   if (whole_.empty()) return std::nullopt;
   const Whole& oldest = whole_.front();
   std::string path = path_of(oldest.number, oldest.compression);
+  if (is_compressing(oldest.number)) {
+    job_.cancel();  // what it has open would stay on the disk
+    unlink(path_of(oldest.number, options_.compression).c_str());
+  }
   if (unlink(path.c_str()) != 0 && errno != ENOENT) return std::nullopt;
   whole_bytes_ -= oldest.bytes;
   whole_.erase(whole_.begin());
