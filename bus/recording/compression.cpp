@@ -191,6 +191,7 @@ struct ByteSource::Impl {
   bool is_at_end = false;
   bool is_inside = false;  // a compressed stream that has not ended
   std::string failure;
+  bool is_unreadable = false;
   std::unique_ptr<ZSTD_DCtx, decltype(&ZSTD_freeDCtx)> zstd{nullptr, ZSTD_freeDCtx};
   std::unique_ptr<z_stream, int (*)(z_stream*)> gzip{nullptr, inflate_end};
 
@@ -204,6 +205,7 @@ struct ByteSource::Impl {
     at = 0;
     if (fill(fd.get(), buffer, end)) return end > 0;
     failure = std::strerror(errno);
+    is_unreadable = true;
     end = 0;
     return false;
   }
@@ -297,5 +299,7 @@ size_t ByteSource::read(std::string& out) {
 }
 
 const std::string& ByteSource::failure() const noexcept { return impl_->failure; }
+
+bool ByteSource::is_unreadable() const noexcept { return impl_->is_unreadable; }
 
 }  // namespace insight

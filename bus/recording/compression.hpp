@@ -38,6 +38,9 @@ class ByteSource {
   /// Why reading ended before the end: a sentence without the path, else empty.
   const std::string& failure() const noexcept;
 
+  /// True when the system could not read; the data may be all right.
+  bool is_unreadable() const noexcept;
+
  private:
   struct Impl;
   explicit ByteSource(std::unique_ptr<Impl> impl);

@@ -9,7 +9,11 @@ namespace insight {
 Result<RecordingReader> RecordingReader::open(const std::string& path) {
   Result<ByteSource> source = ByteSource::open(path);
   if (!source) return source.error();
-  RecordingReader reader(std::move(*source));
+  return open(std::move(*source), path);
+}
+
+Result<RecordingReader> RecordingReader::open(ByteSource source, const std::string& path) {
+  RecordingReader reader(std::move(source));
   const std::optional<RecordedEnvelope> first = reader.next();
   if (!first) {
     // A file that is cut off inside of its first frame cannot be told from a foreign one; but
@@ -60,6 +64,7 @@ void RecordingReader::find_damage(bool is_wrong) {
   uint64_t left = buffer_.size() - at_;
   if (!is_wrong && left == 0 && source_.failure().empty()) return;
   state_ = is_wrong ? State::damaged : State::cut_off;
+  if (!is_wrong && source_.is_unreadable()) state_ = State::unreadable;
   std::string rest;
   // Of a file that does not even begin as a recording nobody asks how long it is.
   for (size_t got = 0; frames_ > 0 && (got = source_.read(rest)) > 0; rest.clear()) left += got;

@@ -24,14 +24,17 @@ class RecordingReader {
   /// a version that this program does not know.
   static Result<RecordingReader> open(const std::string& path);
 
+  /// The same for what was opened; `path` is for errors only, which are then the content's.
+  static Result<RecordingReader> open(ByteSource source, const std::string& path);
+
   /// The next whole frame, valid until the next call; nothing at the end, or where the file is
   /// damaged.
   std::optional<RecordedEnvelope> next();
 
-  enum class State : uint8_t { whole, cut_off, damaged };
+  enum class State : uint8_t { whole, cut_off, damaged, unreadable };
 
   /// What follows the frames read so far, known when next() gave nothing: the end, a part of a
-  /// frame, or something else.
+  /// frame, something else, or what the system could not read.
   State state() const noexcept { return state_; }
 
   /// What is wrong behind the whole frames: "cut off at byte 1234: 17 bytes are left over".  Empty

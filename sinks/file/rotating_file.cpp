@@ -270,9 +270,15 @@ uint64_t RotatingFile::end_of_lines() {
 
 /// Behind the last whole frame; nothing when something else than a part of a frame follows it.
 std::optional<uint64_t> RotatingFile::end_of_frames() {
-  Result<RecordingReader> reader = RecordingReader::open(path_);
+  // What cannot be read now may be all right.
+  Result<ByteSource> source = ByteSource::open(path_);
+  if (!source) throw std::runtime_error(source.error().message);
+  Result<RecordingReader> reader = RecordingReader::open(std::move(*source), path_);
   if (!reader) return std::nullopt;
   while (reader->next()) continue;
+  if (reader->state() == RecordingReader::State::unreadable) {
+    throw std::runtime_error(path_ + ": " + reader->damage());
+  }
   if (reader->state() == RecordingReader::State::damaged) return std::nullopt;
   return reader->bytes();
 }

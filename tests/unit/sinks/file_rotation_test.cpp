@@ -10,6 +10,7 @@
 
 #include <doctest/doctest.h>
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "bus/base/clock.hpp"
@@ -251,6 +252,36 @@ TEST_CASE("nothing is written behind damage that cannot be put aside") {
   CHECK(bench.write(1).outcome == Outcome::accepted);
   CHECK(*read_file(in_the_way) == bytes);
   CHECK(bench.figure("damaged_files") == 1);
+}
+
+TEST_CASE("a file is not damaged because there is no descriptor to read it with") {
+  Bench bench(kEnvelope);
+  bench.sink->open();
+  bench.write(3);
+  bench.sink->close();
+  bench.make_sink();
+
+  rlimit before{};
+  REQUIRE(getrlimit(RLIMIT_NOFILE, &before) == 0);
+  bool is_open = false;
+  int tries = 0;
+  for (rlim_t most = 0; !is_open && most < 1'000; ++most) {
+    const rlimit limit{.rlim_cur = most, .rlim_max = before.rlim_max};
+    setrlimit(RLIMIT_NOFILE, &limit);
+    try {
+      bench.sink->open();
+      is_open = true;
+    } catch (const std::exception&) {
+      ++tries;
+    }
+    setrlimit(RLIMIT_NOFILE, &before);
+  }
+
+  CHECK(tries > 3);
+  CHECK(bench.figure("damaged_files") == 0);
+  CHECK(bench.figure("torn_frames") == 0);
+  CHECK(bench.files() == std::vector<std::string>{"file.envelope"});
+  CHECK(bench.has_exactly());
 }
 
 TEST_CASE("a file ends with its period, also when nothing is written any more") {
