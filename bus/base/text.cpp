@@ -118,7 +118,7 @@ int hex_digit(char c) {
 bool is_utf8(std::string_view text) noexcept {
   while (!text.empty()) {
     // Eight ASCII bytes at a time: label values and names hardly hold anything else.
-    while (text.size() >= 8 && (load64(text.data()) & 0x8080808080808080) == 0) {
+    while (text.size() >= 8 && (load64(&text.front()) & 0x8080808080808080) == 0) {
       text.remove_prefix(8);
     }
     if (text.empty()) break;

@@ -256,8 +256,8 @@ TEST_CASE("CONFIG.md describes every key, and no key that does not exist") {
   std::set<std::string> documented, known;
   std::string line, section;
   while (std::getline(in, line)) {
-    if (line.starts_with("## `[")) section = line.substr(5, line.find(']') - 5);
-    if (line.starts_with("| `")) documented.insert(section + " " + line);
+    if (line.starts_with("## `[")) section = line.substr(5, line.find(']') - 5) + " ";
+    if (line.starts_with("| `")) documented.insert(section + line);
   }
   for (const ConfigSection& each : config_sections()) {
     for (const ConfigKey& key : each.keys) {

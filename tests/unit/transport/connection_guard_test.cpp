@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "bus/transport/connection_guard.hpp"
 
+#include <cerrno>
 #include <string>
+#include <system_error>
 
 #include <arpa/inet.h>
 #include <doctest/doctest.h>
@@ -18,6 +20,7 @@ namespace {
 struct Connection {
   Connection() {
     const UniqueFd listener(socket(AF_INET, SOCK_STREAM, 0));
+    if (!listener) throw std::system_error(errno, std::generic_category(), "socket");
     sockaddr_in address{};
     address.sin_family = AF_INET;
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
