@@ -11,19 +11,10 @@ import threading
 import time
 
 import pytest
-from bus import INSIGHTCTL, PATIENCE, Process, free_port, key, wait_until
+from bus import INSIGHTCTL, PATIENCE, Bus, Process, free_port, key, wait_until
 from short_publisher import ShortPublisher, counter
 
-NULL = """
-[broker]
-state_dir = "{state}"
-
-[http]
-listen = "127.0.0.1:{http}"
-
-[collectors.bus]
-endpoints = ["tcp://127.0.0.1:{tcp}", "ipc://{directory}/bus.ipc"]
-
+NULL = Bus.HEAD + """
 [sinks.null]
 """
 

@@ -168,10 +168,10 @@ class Bus:
     """`insightctl bus run` with ports, configuration and state of its own; start() again after kill() or
     stop() continues on the same ports and the same state.
 
-    config: TOML text; {directory}, {tcp}, {http} and {state} are replaced in it.
+    config: TOML text, HEAD and some sinks; {directory}, {tcp}, {http} and {state} are replaced in it.
     prefix: words before the command, such as faketime's."""
 
-    CONFIG = """
+    HEAD = """
 [broker]
 name = "test"
 state_dir = "{state}"
@@ -182,7 +182,8 @@ listen = "127.0.0.1:{http}"
 [collectors.bus]
 type = "zmq"
 endpoints = ["tcp://127.0.0.1:{tcp}", "ipc://{directory}/bus.ipc"]
-
+"""
+    CONFIG = HEAD + """
 [sinks.prometheus]
 
 [sinks.file]

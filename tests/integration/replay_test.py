@@ -12,22 +12,12 @@ import time
 
 import msgpack
 import pytest
-from bus import INSIGHTCTL, PATIENCE, Process, wait_until
+from bus import INSIGHTCTL, PATIENCE, Bus, Process, wait_until
 from recording import frame, frames
 from short_publisher import P, Receiver, ShortPublisher, counter, gauge, histogram, span
 from workload import Workload
 
-CONFIG = """
-[broker]
-state_dir = "{state}"
-
-[http]
-listen = "127.0.0.1:{http}"
-
-[collectors.bus]
-type = "zmq"
-endpoints = ["tcp://127.0.0.1:{tcp}", "ipc://{directory}/bus.ipc"]
-
+CONFIG = Bus.HEAD + """
 [sinks.prometheus]
 """
 
