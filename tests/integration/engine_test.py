@@ -30,43 +30,62 @@ def golden(page):
 
 
 def check(bus, totals):
-    """The golden signals agree with the engine's own totals, and with each other."""
-    found, finished = golden(bus.scrape())
+    """The golden signals agree with the engine's own totals, and with each other, once its last records are shown."""
+    wait_until(lambda: [p["state"] for p in bus.publishers().values()] == ["ended"], 15, "the engine has ended")
     done = sum(totals["finished"].values())
-    assert finished == totals["finished"]
-    assert found["engine_prompt_tokens_total"] == found["engine_prefix_cache_queries_total"] == totals["prompt_tokens"]
-    assert found["engine_prefix_cache_hits_total"] == totals["cache_hits"]
-    assert found["engine_generation_tokens_total"] == totals["generation_tokens"]
-    assert found["engine_time_to_first_token_seconds_count"] == totals["first_tokens"]
-    assert found["engine_inter_token_latency_seconds_count"] == totals["generation_tokens"] - totals["first_tokens"]
-    assert found["engine_request_queue_time_seconds_count"] == totals["started"]
-    assert found["engine_e2e_request_latency_seconds_count"] == done
+    expected = {
+        "engine_prompt_tokens_total": totals["prompt_tokens"],
+        "engine_prefix_cache_queries_total": totals["prompt_tokens"],
+        "engine_prefix_cache_hits_total": totals["cache_hits"],
+        "engine_generation_tokens_total": totals["generation_tokens"],
+        "engine_time_to_first_token_seconds_count": totals["first_tokens"],
+        "engine_inter_token_latency_seconds_count": totals["generation_tokens"] - totals["first_tokens"],
+        "engine_request_queue_time_seconds_count": totals["started"],
+        "engine_e2e_request_latency_seconds_count": done,
+        "engine_num_requests_running": 0, "engine_num_requests_waiting": 0, "engine_kv_cache_usage_perc": 0,
+    }
+    different = []
+
+    def is_shown():
+        found, finished = golden(bus.scrape())
+        shown = {name: found.get(name) for name in expected} | {"finished": finished}
+        different[:] = [(k, shown[k], v) for k, v in (expected | {"finished": totals["finished"]}).items() if shown[k] != v]
+        return not different
+
+    try:
+        wait_until(is_shown, 10)
+    except AssertionError:
+        raise AssertionError(f"(metric, shown, counted): {different}") from None
+    found, _ = golden(bus.scrape())
     assert found["engine_request_queue_time_seconds_sum"] <= found["engine_e2e_request_latency_seconds_sum"]
-    for gauge in ("engine_num_requests_running", "engine_num_requests_waiting", "engine_kv_cache_usage_perc"):
-        assert found[gauge] == 0, gauge
     return done
 
 
 @pytest.mark.sanitize
 def test_the_golden_signals_are_what_the_engine_counted(bus):
     _, totals = engine("--rate", "2000", "--requests", "200", "--cache-blocks", "64", endpoint=bus.tcp)
-    wait_until(lambda: [p["state"] for p in bus.publishers().values()] == ["ended"], 15, "the engine has ended")
 
     assert check(bus, totals) == totals["started"] == 200
     assert totals["finished"]["abort"] == 0 < totals["finished"]["stop"] < 200
     assert totals["prompt_tokens"] / 2 < totals["cache_hits"] < totals["prompt_tokens"]
     assert bus.value("insight_progress_period_seconds", name="engine_loop", role="rollout") == 1
     assert promtool_check(bus.metrics_text())[0] != 1
-    wait_until(lambda: sum(r["type"] == "span" for r in bus.records()) == 400, 10, "all spans are in the file")
-    spans = [r for r in bus.records() if r["type"] == "span"]
+
+    def is_written():
+        sink, = (s for s in bus.api("status")["sinks"] if s["name"] == "file")
+        return sink["delivered"] == sink["received"] and sink["delivered"]["spans"] == 400
+
+    wait_until(is_written, 10, "all spans are in the file")
+    records = bus.records()
+    spans = [r for r in records if r["type"] == "span"]
     requests = {r["span_id"]: r for r in spans if r["name"] == "generate"}
     prefills = [r for r in spans if r["name"] == "prefill"]
     assert len(requests) == len(prefills) == 200
     assert all(requests[p["parent_id"]]["trace_id"] == p["trace_id"] for p in prefills)
     assert all([e["name"] for e in r["events"]] == ["first_token"] for r in requests.values())
     assert sum(r["attributes"]["generated_tokens"] for r in requests.values()) == totals["generation_tokens"]
-    exemplars = {r["name"]: r["exemplar"]["span_id"] for r in bus.records() if "exemplar" in r}
-    assert set(exemplars) == {name for name in {r["name"] for r in bus.records()} if name.endswith("_seconds")
+    exemplars = {r["name"]: r["exemplar"]["span_id"] for r in records if "exemplar" in r}
+    assert set(exemplars) == {name for name in {r["name"] for r in records} if name.endswith("_seconds")
                               and name.startswith("engine_")}
     assert set(exemplars.values()) <= set(requests)
     assert {r["lane"] for r in spans} <= {f"slot_{i}" for i in range(8)}
@@ -82,7 +101,6 @@ def test_a_loaded_engine_shows_what_runs_and_waits_and_stops_cleanly(bus):
         assert process.stop(signal.SIGTERM, 20) == 0
         totals = json.loads(process.log.splitlines()[-1])
 
-    wait_until(lambda: [p["state"] for p in bus.publishers().values()] == ["ended"], 15, "the engine has ended")
     check(bus, totals)
     assert totals["finished"]["abort"] > 4
     assert totals["started"] < sum(totals["finished"].values())
