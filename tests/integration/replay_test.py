@@ -155,7 +155,7 @@ def test_times_are_moved_together_and_nothing_lies_ahead(recorded, new_bus):
         command = [INSIGHTCTL, "replay", "--speed", "max", "--endpoint", receiver.endpoint, *files]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         came = []
-        while process.poll() is None or receiver.socket.poll(300):
+        while process.poll() is None or receiver.socket.poll(1000):
             if (frame_of := receiver.receive(1)) is not None:
                 came.append(msgpack.unpackb(frame_of[0]))
         assert process.wait() == 0
