@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """States as the file sink shows them: while they are open, to a broker that comes late, and when their program ends."""
+import itertools
+
 import pytest
 from bus import wait_until
 from workload import Workload
@@ -14,15 +16,16 @@ def test_a_state_is_seen_open_by_a_broker_that_was_restarted(bus, resources):
     workload.state("rollout", "trainer_0", step="10")
     wait_until(lambda: records(bus, "rollout"), 20, "the beginning is seen")
     bus.restart()
-    wait_until(lambda: len(records(bus, "rollout")) == 2, 20, "the new broker sees it")
+    wait_until(lambda: any(r["type"] == "open" for r in records(bus, "rollout")), 20, "the new broker sees it")
     workload.end("rollout")
     wait_until(lambda: any(r["type"] == "end" for r in records(bus, "rollout")), 20, "the end is seen")
 
     seen = records(bus, "rollout")
-    assert [r["type"] for r in seen] == ["begin", "open", "end"]
+    # What takes long is told as open more than once.
+    assert [kind for kind, _ in itertools.groupby(r["type"] for r in seen)] == ["begin", "open", "end"]
     assert {(r["span_id"], r["trace_id"], r["lane"], r["start_ns"], r["attributes"]["step"]) for r in seen} == {
         (seen[0]["span_id"], seen[0]["trace_id"], "trainer_0", seen[0]["start_ns"], "10")}
-    assert [r["end_ns"] is None for r in seen] == [True, True, False]
+    assert all((r["end_ns"] is None) == (r["type"] != "end") for r in seen)
     assert workload.finish() == 0
 
 
