@@ -110,10 +110,29 @@ CLI::Option* add_option(CLI::App& app, const Argument& argument, auto* target) {
 }
 
 CLI::Option* add_option(CLI::App& app, const Argument& argument, std::vector<std::string>* target) {
-  CLI::Option* option = app.add_option(argument.name, *target, argument.does);
+  // As they stand there: by its own conversion "{}" would be no word.
+  const CLI::callback_t take = [target](const std::vector<std::string>& words) {
+    *target = words;
+    return true;
+  };
+  CLI::Option* option = app.add_option(argument.name, take, argument.does);
   // One value each time: else an option would also take the words that follow it.
-  if (!option_names(argument).empty()) option->expected(1)->take_all()->allow_extra_args(false);
-  return option;
+  const bool is_option = !option_names(argument).empty();
+  return option->expected(1, is_option ? 1 : CLI::detail::expected_max_vector_size)
+      ->take_all()
+      ->allow_extra_args(!is_option);
+}
+
+/// CLI11 takes "[a,b]" apart.  It does not with a NUL behind it, which no word of a command line
+/// has; `bare` takes it off again.
+std::string guarded(std::string word) {
+  if (word.starts_with('[') && word.ends_with(']')) word += '\0';
+  return word;
+}
+
+std::string bare(std::string word) {
+  if (word.ends_with('\0')) word.pop_back();
+  return word;
 }
 
 CLI::Validator one_of(const std::vector<std::string>& choices) {
@@ -132,14 +151,17 @@ void add(CLI::App& app, const Command& command) {
         [&](auto* target) { return add_option(app, argument, target); }, argument.target);
     if (argument.is_required) option->required();
     if (!argument.choices.empty()) option->check(one_of(argument.choices));
-    if (!argument.value.empty()) option->type_name(argument.value);
+    if (argument.value.empty()) continue;
+    option->type_name(argument.value);
+    option->transform(CLI::Validator([](std::string& word) { return word = bare(word), ""; }, ""));
   }
   std::string examples;
   for (const std::string& example : command.examples) {
     examples += (examples.empty() ? "" : "\n") + example;
   }
   app.footer(examples);
-  if (!command.run) app.require_subcommand(1);
+  // One at most: a word behind it may be called as another command is.
+  if (!command.commands.empty()) app.require_subcommand(command.run ? 0 : 1, 1);
   for (const Command& each : command.commands) {
     add(*app.add_subcommand(each.name, each.does), each);
   }
@@ -178,7 +200,7 @@ std::string what_is_wrong(const Parsed& at, const CLI::ParseError& error) {
     }
     return "a command must follow: " + names;
   }
-  const std::string& word = rest.front();
+  const std::string word = bare(rest.front());
   if (word.starts_with('-')) {
     for (const Argument& argument : at.command->arguments) {
       for (std::string& name : option_names(argument)) known.push_back(std::move(name));
@@ -213,14 +235,16 @@ int run_command_line(const Command& root, int argc, char** argv, Terminal& out) 
     return kWrongUse;
   }
   try {
-    app.parse(argc, argv);
+    std::vector<std::string> words;  // the last one first
+    for (int i = argc - 1; i > 0; --i) words.push_back(guarded(argv[i]));
+    app.parse(std::move(words));
   } catch (const CLI::ParseError& error) {
     const Parsed at = parsed(root, app);
     const std::vector<std::string> rest = at.app->remaining();
     const bool is_known = at.command->commands.empty() || rest.empty() || rest[0].starts_with('-');
     if (error.get_exit_code() == 0 && is_known) {
       const std::string help = app.help();
-      (void)std::fputs((out.width() == 0 ? help : fitted(help, out.width())).c_str(), stdout);
+      out.raw(out.width() == 0 ? help : fitted(help, out.width()));
       return kDone;
     }
     const std::string wrong = what_is_wrong(at, error);

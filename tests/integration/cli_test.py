@@ -53,6 +53,12 @@ def on_terminal(*arguments, columns=80, env=None):
     (["publishers", "--state", "dead"], '"dead": expected alive|late|lost|ended'),
     (["publishers", "--limit", "many"], '--limit: "many": expected a whole number'),
     (["config", "check"], "file is required"),
+    (["config", "check", "[a,b]"], "[a,b]: cannot be read"),
+    (["status", "[a,b]"], '"[a,b]" is one word too many'),
+    (["publishers", "--state", "[a]"], '"[a]": expected alive|late|lost|ended'),
+    (["replay", "[a,b]"], "[a,b]: "),
+    (["status", "publishers"], '"publishers" is one word too many'),
+    (["components", "version"], 'no collector or sink "version" is built in'),
     (["config", "check", "/nonexistent.toml"], "/nonexistent.toml: cannot be read"),
 ])
 def test_wrong_use_is_told_and_ends_with_2(arguments, says):
@@ -72,6 +78,13 @@ def test_help_begins_with_an_example(command):
     assert "Usage:" in done.stdout
 
 
+def test_help_that_cannot_be_written_is_told():
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([INSIGHTCTL, "--help"], stdout=full, stderr=subprocess.PIPE, text=True)
+
+    assert (done.returncode, done.stderr) == (1, "insightctl: standard output: No space left on device\n")
+
+
 @pytest.mark.parametrize("width", [60, 80])
 def test_help_is_broken_between_words(width):
     code, text = on_terminal("tap", "--help", columns=width)
@@ -89,6 +102,16 @@ def test_no_broker_ends_with_3_and_says_how_to_start_one():
         assert done.returncode == 3
         assert f"no broker answers at 127.0.0.1:{port} (INSIGHT_HTTP)" in done.stderr
         assert '"insightctl bus run"' in done.stderr
+
+
+def test_a_word_may_be_called_as_a_command_is():
+    port = free_port()
+
+    done = ctl("metrics", "list", "status", "--http", f"127.0.0.1:{port}")
+
+    assert done.returncode == 3
+    assert done.stderr.startswith(f"insightctl: no broker answers at 127.0.0.1:{port} (--http)")
+    assert done.stdout == ""
 
 
 def test_something_else_that_answers_is_no_broker(bus, prometheus):

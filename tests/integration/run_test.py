@@ -64,10 +64,15 @@ def test_input_and_output_pass_untouched():
 
 def test_arguments_environment_and_directory_are_those_of_the_command(tmp_path):
     script = 'printf "%s\\n" "$@" "$PWD" "$INSIGHT_RUN" "$INSIGHT_ROLE" "$INSIGHT_RANK" "$INSIGHT_ENDPOINT" "$OTHER"'
-    done = run("sh", "-c", script, "sh", "-x", "a b", "", cwd=tmp_path, env={**NOWHERE, "OTHER": "kept", "INSIGHT_ROLE": "old"},
+    done = run("sh", "-c", script, "sh", "-x", "a b", "", "[a,b]", "[]", "{}", "--", cwd=tmp_path, env={**NOWHERE, "OTHER": "kept", "INSIGHT_ROLE": "old"},
                options=["--run", "r1", "--role", "trainer", "--rank", "3", "--endpoint", "tcp://127.0.0.1:1"])
 
-    assert done.stdout.decode().split("\n") == ["-x", "a b", "", str(tmp_path), "r1", "trainer", "3", "tcp://127.0.0.1:1", "kept", ""]
+    assert done.stdout.decode().split("\n") == ["-x", "a b", "", "[a,b]", "[]", "{}", "--", str(tmp_path), "r1", "trainer", "3", "tcp://127.0.0.1:1", "kept", ""]
+
+
+@pytest.mark.parametrize("word", ["[a,b]", "[]", "{}"])
+def test_the_first_word_stays_whole(word):
+    assert run(word).stderr == f"insightctl: run: {word}: No such file or directory\n".encode()
 
 
 def test_signals_that_it_blocks_or_ignores_do_not_reach_the_command():
