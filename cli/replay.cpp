@@ -53,6 +53,9 @@ struct Recording {
   uint64_t first_ns = std::numeric_limits<uint64_t>::max();  // received
   uint64_t last_ns = 0;
   std::string damage;
+  std::string change = {};  // since then
+
+  bool is_whole() const { return damage.empty() && change.empty(); }
 };
 
 /// One incarnation of the recording, and what it is called now.
@@ -145,35 +148,35 @@ class Replay {
     }
     start_ = read_clocks();
     shift_ns_ = shift();
-    for (const Recording& recording : recordings_) {
+    for (Recording& recording : recordings_) {
       if (outcome_ == Outcome::sent) replay(recording);
     }
-    if (outcome_ == Outcome::sent) say_bye();
+    if (outcome_ == Outcome::sent) finish();
     if (outcome_ == Outcome::stopped) {
       (void)sender_.take_signal();
       outcome_ = Outcome::sent;
-      is_stopped_ = true;
-      say_bye();
+      is_stopped_ = !has_said_bye_;
+      finish();
     }
     progress_.clear();
-    if (outcome_ == Outcome::stopped) {
-      sender_.give_up();
-      return kInterrupted;
-    }
+    if (outcome_ == Outcome::stopped) return kInterrupted;
     took_ns_ = mono_now_ns() - start_.mono_ns;
+    is_taken_ = outcome_ != Outcome::not_taken;
     if (outcome_ == Outcome::no_broker) {
       complain("the broker at " + sender_.endpoint().text() + " did not come back: " +
                grouped(sent_) + " of " + grouped(total_) + " envelopes were sent");
       return kNoBroker;
     }
-    const bool is_whole = refused_ == 0 && sender_.interruptions() == 0 &&
-                          std::ranges::all_of(recordings_, &std::string::empty, &Recording::damage);
+    const bool is_whole = is_taken_ && refused_ == 0 && sender_.interruptions() == 0 &&
+                          std::ranges::all_of(recordings_, &Recording::is_whole);
     return is_whole ? kDone : kProblem;
   }
 
   void report(Terminal& out) const {
-    out.line((is_stopped_ ? "stopped after " : "replayed ") + grouped(sent_) +
-             (is_stopped_ ? " of " + grouped(total_) : "") +
+    out.line((is_stopped_ ? "stopped after "
+              : is_taken_ ? "replayed "
+                          : "sent ") +
+             grouped(sent_) + (is_stopped_ ? " of " + grouped(total_) : "") +
              (sent_ == 1 && !is_stopped_ ? " envelope of " : " envelopes of ") +
              grouped(publishers_.size()) +
              (publishers_.size() == 1 ? " publisher" : " publishers") + " in " +
@@ -183,6 +186,11 @@ class Replay {
         out.line(printable(recording.path) + ": " + grouped(recording.frames) +
                  " whole envelopes, then " + recording.damage);
       }
+      if (!recording.change.empty()) out.line(printable(recording.path) + ": " + recording.change);
+    }
+    if (!is_taken_) {
+      out.line("the broker at " + sender_.endpoint().text() +
+               " has not read all of it: what it had not read is missing");
     }
     if (refused_ > 0) out.line(grouped(refused_) + " messages were no envelopes of version 1");
     if (sender_.interruptions() > 0) {
@@ -197,16 +205,22 @@ class Replay {
     for (const Recording& recording : recordings_) {
       files.push_back({{"file", to_utf8(recording.path)},
                        {"envelopes", recording.frames},
-                       {"damage", recording.damage}});
+                       {"damage", recording.damage},
+                       {"change", recording.change}});
     }
     for (const auto& [recorded, publisher] : publishers_) {
       publishers.push_back({{"recorded", to_hex(recorded.view())},
                             {"replayed", to_hex(publisher.incarnation.view())}});
     }
-    return {{"envelopes", sent_},        {"of", total_},
-            {"refused", refused_},       {"interruptions", sender_.interruptions()},
-            {"stopped", is_stopped_},    {"seconds", static_cast<double>(took_ns_) * 1e-9},
-            {"files", std::move(files)}, {"publishers", std::move(publishers)}};
+    return {{"envelopes", sent_},
+            {"of", total_},
+            {"refused", refused_},
+            {"interruptions", sender_.interruptions()},
+            {"taken", is_taken_},
+            {"stopped", is_stopped_},
+            {"seconds", static_cast<double>(took_ns_) * 1e-9},
+            {"files", std::move(files)},
+            {"publishers", std::move(publishers)}};
   }
 
  private:
@@ -228,14 +242,19 @@ class Replay {
     return static_cast<int64_t>(to - from);
   }
 
-  void replay(const Recording& recording) {
+  void replay(Recording& recording) {
     Result<RecordingReader> reader = RecordingReader::open(recording.path);
     // The file may have grown, or be another one by now.
-    while (reader && reader->frames() < recording.frames && outcome_ == Outcome::sent) {
+    uint64_t count = 0;
+    for (; reader && count < recording.frames && outcome_ == Outcome::sent; ++count) {
       const auto envelope = reader->next();
-      if (!envelope) return;
+      if (!envelope) break;
       ++read_;
       take(*envelope);
+    }
+    if (outcome_ == Outcome::sent && count < recording.frames) {
+      recording.change = "changed while it was replayed: " + grouped(count) + " of " +
+                         grouped(recording.frames) + " envelopes were read again";
     }
   }
 
@@ -305,6 +324,14 @@ class Replay {
     return !publisher.has_ended && newest_ns_ - publisher.heard_ns >= 3 * publisher.every_ns;
   }
 
+  /// All have ended, and the broker has it.
+  void finish() {
+    if (!has_said_bye_) say_bye();
+    if (outcome_ != Outcome::sent) return;
+    has_said_bye_ = true;
+    outcome_ = sender_.finish();
+  }
+
   void say_bye() {
     checked_ns_ = 0;
     lose_the_silent();
@@ -363,6 +390,8 @@ class Replay {
   uint64_t refused_ = 0;
   uint64_t took_ns_ = 0;
   bool is_stopped_ = false;
+  bool has_said_bye_ = false;
+  bool is_taken_ = true;
   Outcome outcome_ = Outcome::sent;
   ProgressLine progress_;
   Resender sender_;

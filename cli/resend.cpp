@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <csignal>
+#include <thread>
 #include <utility>
 
 #include <poll.h>
@@ -19,7 +20,8 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr auto kStep = 100ms;  // of a wait: so often `on_wait` is called
+constexpr auto kStep = 100ms;   // of a wait: so often `on_wait` is called
+constexpr int kFinishStep = 5;  // ms: there is no event for what it waits for
 
 std::chrono::milliseconds until(uint64_t mono_ns, std::chrono::milliseconds at_most) {
   const uint64_t now = mono_now_ns();
@@ -45,18 +47,6 @@ Resender::Resender(Endpoint endpoint, std::chrono::nanoseconds patience,
   context_ = std::make_unique<transport::Context>();
   socket_ = std::make_unique<transport::PushSocket>(*context_, endpoint_);
   away_since_ns_ = mono_now_ns();
-}
-
-Resender::~Resender() {
-  const uint64_t deadline_ns = mono_now_ns() + static_cast<uint64_t>(patience_.count());
-  UniqueFd connection;
-  if (socket_->is_connected()) {
-    connection = socket_->duplicate_connection();
-    socket_->set_linger(std::chrono::duration_cast<std::chrono::milliseconds>(patience_));
-  }
-  socket_.reset();
-  context_.reset();  // waits until what was accepted has left
-  transport::wait_until_read(connection, until(deadline_ns, 1h));
 }
 
 Resender::Outcome Resender::connect() {
@@ -85,6 +75,31 @@ Resender::Outcome Resender::wait_until(uint64_t mono_ns) {
     const Outcome outcome = wait(timeout, false);
     if (outcome != Outcome::sent) return outcome;
   }
+}
+
+Resender::Outcome Resender::finish() {
+  if (!left_.valid()) {
+    finish_until_ns_ = mono_now_ns() + static_cast<uint64_t>(patience_.count());
+    connection_ = socket_->duplicate_connection();
+    socket_->set_linger(-1ms);
+    std::packaged_task<void()> close(
+        [context = std::move(context_), socket = std::move(socket_)]() mutable {
+          socket.reset();
+          context.reset();  // waits until what was accepted has left
+        });
+    left_ = close.get_future();
+    // It may wait for ever, and cannot be interrupted: a process that ends does not wait for it.
+    std::thread(std::move(close)).detach();
+  }
+  while (left_.wait_for(0ms) != std::future_status::ready ||
+         !transport::wait_until_read(connection_, 0ms)) {
+    if (mono_now_ns() >= finish_until_ns_) return Outcome::not_taken;
+    pollfd signal{.fd = signals_.get(), .events = POLLIN, .revents = 0};
+    if (poll(&signal, 1, kFinishStep) > 0) return Outcome::stopped;
+  }
+  // Whether who has gone had read it, nobody knows.
+  pollfd gone{.fd = connection_.get(), .events = 0, .revents = 0};
+  return poll(&gone, 1, 0) > 0 ? Outcome::not_taken : Outcome::sent;
 }
 
 Resender::Outcome Resender::wait(std::chrono::milliseconds timeout, bool for_room) {

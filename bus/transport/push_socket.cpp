@@ -148,16 +148,17 @@ UniqueFd PushSocket::duplicate_connection() const noexcept {
   return copy;
 }
 
-void wait_until_read(const UniqueFd& connection, std::chrono::milliseconds timeout) noexcept {
+bool wait_until_read(const UniqueFd& connection, std::chrono::milliseconds timeout) noexcept {
   const auto deadline = std::chrono::steady_clock::now() + timeout;
-  int unread = 0;
   // The kernel charges the writer of a unix socket until the reader has taken the bytes; it has no
   // event for it.
-  while (connection && ioctl(connection.get(), SIOCOUTQ, &unread) == 0 && unread > 0 &&
-         std::chrono::steady_clock::now() < deadline) {
+  for (int unread = 0; connection;) {
     pollfd gone{.fd = connection.get(), .events = 0, .revents = 0};
-    if (poll(&gone, 1, 1) > 0) return;
+    if (poll(&gone, 1, unread > 0 ? 1 : 0) > 0) return true;
+    if (ioctl(connection.get(), SIOCOUTQ, &unread) != 0 || unread == 0) return true;
+    if (std::chrono::steady_clock::now() >= deadline) return false;
   }
+  return true;
 }
 
 }  // namespace insight::transport

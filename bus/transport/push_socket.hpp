@@ -62,12 +62,12 @@ class PushSocket {
   std::unique_ptr<Impl> impl_;
 };
 
-/// Waits until the other side has read everything that was written into `connection`, for at most
-/// `timeout`.
+/// Waits until the other side has read everything that was written into `connection`, or has gone,
+/// for at most `timeout`; false when there is still something to wait for.
 ///
 /// A unix socket that is closed while its reader is behind makes libzmq on the other side forget
 /// what is still in the kernel.  So the last one to speak keeps a duplicate of the connection
 /// beyond its socket and context.
-void wait_until_read(const UniqueFd& connection, std::chrono::milliseconds timeout) noexcept;
+bool wait_until_read(const UniqueFd& connection, std::chrono::milliseconds timeout) noexcept;
 
 }  // namespace insight::transport

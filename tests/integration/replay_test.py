@@ -6,6 +6,7 @@ import os
 import pathlib
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -263,11 +264,33 @@ def test_without_a_broker_it_waits_a_while_and_says_so(new_bus, tmp_path):
     assert (code, out) == (3, "") and f"no broker listens at {bus.tcp}" in one_line(err)
 
 
-def slow_replay(bus, resources, tmp_path, *arguments):
+@pytest.mark.parametrize("left", [None, 2])
+def test_a_file_that_changes_meanwhile_is_told(new_bus, resources, tmp_path, left):
+    bus = new_bus(config=CONFIG)
+    whole, changed = tmp_path / "whole.envelope", tmp_path / "changed.envelope"
+    recording_of(whole, 4)
+    sizes = recording_of(changed, 5)
+    command = [INSIGHTCTL, "replay", "--speed", "max", "--wait", "1h", "--endpoint", bus.tcp, whole, changed]
+    with socket.create_server(("127.0.0.1", bus.tcp_port)) as listener:
+        process = resources.enter_context(Process(command, tmp_path / "replay.log"))
+        listener.settimeout(20 * PATIENCE)
+        listener.accept()[0].close()  # it has read the files, and looks for its broker
+    if left is None:
+        changed.unlink()
+    else:
+        os.truncate(changed, sum(sizes[:left]))
+    bus.start()
+
+    assert process.wait(30) == 1
+    assert f"{changed}: changed while it was replayed: {left or 0} of 5 envelopes were read again\n" in process.log
+    assert f"replayed {4 + (left or 0)} envelopes" in process.log
+
+
+def slow_replay(bus, resources, tmp_path, *arguments, is_ipc=False):
     """A replay that goes on for a minute, past its first envelopes."""
     made = tmp_path / "made.envelope"
     recording_of(made, 6000, every_ns=10_000_000)
-    command = [INSIGHTCTL, "replay", "--endpoint", bus.tcp, *arguments, made]
+    command = [INSIGHTCTL, "replay", "--endpoint", bus.ipc if is_ipc else bus.tcp, *arguments, made]
     process = resources.enter_context(Process(command, tmp_path / "replay.log"))
     wait_until(lambda: bus.value("made_total", 0) > 3, 20, "it has begun")
     return process
@@ -304,6 +327,30 @@ def test_ctrl_c_ends_it_with_a_bye(new_bus, resources, tmp_path):
     assert process.stop(signal.SIGINT) == 0
     assert re.fullmatch(r"stopped after [\d,]+ of 6,000 envelopes of 1 publisher in \S+\n", process.log)
     wait_until(lambda: [p["state"] for p in bus.api("publishers")["publishers"]] == ["ended"], 20)
+
+
+def test_a_broker_that_reads_no_more_is_told(new_bus, resources, tmp_path):
+    bus = new_bus(config=CONFIG).start()
+    process = slow_replay(bus, resources, tmp_path, "--wait", "300ms", is_ipc=True)
+    bus.pause()
+
+    assert process.stop(signal.SIGINT) == 1
+    assert re.search(r"^stopped after [\d,]+ of 6,000 envelopes", process.log)
+    assert f"the broker at {bus.ipc} has not read all of it" in process.log
+
+
+def test_a_second_ctrl_c_ends_it_at_once(new_bus, resources, tmp_path):
+    bus = new_bus(config=CONFIG).start()
+    process = slow_replay(bus, resources, tmp_path, "--wait", "1h", is_ipc=True)
+    bus.pause()
+
+    def has_ended():
+        if process.is_running:
+            process.send_signal(signal.SIGINT)
+        return not process.is_running
+
+    wait_until(has_ended, 20, "two signals end it")
+    assert (process.wait(), process.log) == (130, "")
 
 
 def bytes_read(process):
