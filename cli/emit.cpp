@@ -39,8 +39,10 @@ using namespace std::chrono_literals;
 using nlohmann::json;
 
 constexpr size_t kMaxLineBytes = 64 << 10;
-constexpr uint64_t kMaxSpansWaiting = 500;  // the buffer of a publisher holds more of any size
-constexpr uint64_t kComplaints = 10;        // of a longer input the rest is only counted
+// The buffer of a publisher for spans holds as much, one more line, and as much again.
+constexpr size_t kMaxBytesWaiting = 64 << 10;
+constexpr size_t kSpanBytes = 128;    // of a span without names and labels, at most
+constexpr uint64_t kComplaints = 10;  // of a longer input the rest is only counted
 
 struct EmitOptions {
   PublishOptions publish;
@@ -166,7 +168,7 @@ class Emitter {
     const PublisherStatus status = publisher_.status();
     uint64_t gone = status.spans_sent;
     for (const auto& [reason, n] : status.drops) {
-      if (reason.starts_with("span_")) gone += n;
+      if (reason == "span_buffer") gone += n;
     }
     return status.spans - std::min(status.spans, gone);
   }
@@ -288,7 +290,7 @@ class EmitCommand {
       size_t from = 0;
       for (size_t to = text.find('\n'); to != std::string::npos; to = text.find('\n', from)) {
         emit_line(emitter, std::string_view(text).substr(from, to - from));
-        if (!make_room(emitter)) return kNoBroker;
+        if (!make_room(emitter, to - from)) return kNoBroker;
         from = to + 1;
       }
       text.erase(0, from);
@@ -315,11 +317,14 @@ class EmitCommand {
     if (++wrong_ <= kComplaints) complain("emit: line " + std::to_string(lines_) + ": " + *why);
   }
 
-  /// Waits until the buffer of spans has room.  False: nobody takes any.
-  bool make_room(const Emitter& emitter) const {
-    if (lines_ % 100 != 0) return true;
+  /// After a line of so many bytes: waits now and then until the buffer of spans is empty.  False:
+  /// nobody takes any.
+  bool make_room(const Emitter& emitter, size_t bytes) {
+    bytes_waiting_ += bytes + kSpanBytes;
+    if (bytes_waiting_ <= kMaxBytesWaiting) return true;
+    bytes_waiting_ = 0;
     const uint64_t deadline = mono_now_ns() + static_cast<uint64_t>(options_.timeout.count());
-    while (emitter.spans_waiting() > kMaxSpansWaiting) {
+    while (emitter.spans_waiting() > 0) {
       if (mono_now_ns() > deadline) return false;
       std::this_thread::sleep_for(1ms);
     }
@@ -382,9 +387,12 @@ class EmitCommand {
 
   /// Who came first, when our own point was refused.
   static std::string refused_because_of(const json& answer) {
-    const std::string own = "/" + std::to_string(getpid()) + " (";
+    std::array<char, 256> host{};
+    (void)gethostname(host.data(), host.size() - 1);
+    const std::string own =
+        "insightctl emit/" + to_utf8(host.data()) + "/" + std::to_string(getpid()) + " (";
     for (const json& refusal : answer.value("refusals", json::array())) {
-      if (refusal.value("second", "").find(own) != std::string::npos) {
+      if (refusal.value("second", "").starts_with(own)) {
         return refusal.value("first", "another publisher");
       }
     }
@@ -403,6 +411,7 @@ class EmitCommand {
   Labels labels_;
   uint64_t lines_ = 0;
   uint64_t wrong_ = 0;
+  size_t bytes_waiting_ = 0;  // at most, in the buffer of spans
 };
 
 }  // namespace

@@ -53,6 +53,14 @@ def test_every_kind_arrives(bus):
     assert 0.25e9 <= spans()["pause"]["end_ns"] - spans()["pause"]["start_ns"] < 60e9
 
 
+def test_names_may_be_those_of_commands(bus):
+    right(emit(bus, "counter", "run", "1"))
+    right(emit(bus, "span", "bench", "12s"))
+
+    bus.wait_value("run_total", 1)
+    wait_until(lambda: [r["name"] for r in bus.records() if r["type"] == "span"] == ["bench"])
+
+
 def test_lines_are_read_from_standard_input(bus):
     lines = ["counter lines_total 3 queue=a", "", 'counter lines_total 4 queue=a',
              json.dumps({"kind": "gauge", "name": "depth", "value": 2, "labels": {"queue": "a b"}}),
@@ -73,6 +81,23 @@ def test_many_lines_lose_nothing(bus):
 
     bus.wait_value("steps_total", count // 2)
     wait_until(lambda: bus.value("insight_bus_records_received_total", collector="bus", signal="spans") == count // 2, 30)
+
+
+def test_large_lines_lose_nothing(bus):
+    labels = " ".join(f"key_{i}={'x' * 1000}" for i in range(10))
+
+    right(emit(bus, "-", stdin=f"span step 1ms {labels}\n" * 200))
+
+    wait_until(lambda: bus.value("insight_bus_records_received_total", collector="bus", signal="spans") == 200, 30)
+
+
+def test_attributes_that_are_too_many_do_not_hide_spans(bus):
+    labels = " ".join(f"key_{i}=x" for i in range(100))
+
+    done = emit(bus, "-", stdin=f"span step 1ms {labels}\n" * 2_000)
+
+    assert (done.returncode, done.stderr) == (1, "insightctl: emit: not all of it could be kept: 72000 span_attribute\n")
+    wait_until(lambda: bus.value("insight_bus_records_received_total", collector="bus", signal="spans") == 2_000, 30)
 
 
 def test_wrong_lines_are_told_and_the_others_sent(bus):
