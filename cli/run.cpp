@@ -220,7 +220,10 @@ Ending wait_for_end(pid_t pid, const RunSignals& signals, Life& life) {
     if (number == SIGCHLD) {
       int status = 0;
       rusage usage{};
-      if (wait4(pid, &status, WNOHANG, &usage) == pid) return ending_of(status, usage);
+      // Also those that were left to us, as the first process of a container.
+      for (pid_t ended = 0; (ended = wait4(-1, &status, WNOHANG, &usage)) > 0;) {
+        if (ended == pid) return ending_of(status, usage);
+      }
     } else if (number != 0 && info.si_code != SI_KERNEL && info.si_pid != pid) {
       // What the terminal sends reaches the command without us: it is in the same process group.
       kill(pid, number);

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """insightctl run: a command and its life."""
 import contextlib
+import ctypes
 import os
 import pathlib
 import pty
@@ -14,6 +15,7 @@ import pytest
 from bus import BUILD, INSIGHTCTL, PATIENCE, Process, free_port, key, wait_until
 
 pytestmark = pytest.mark.sanitize
+PR_SET_CHILD_SUBREAPER = 36
 NOWHERE = {"INSIGHT_ENDPOINT": f"tcp://127.0.0.1:{free_port()}"}
 
 
@@ -93,6 +95,18 @@ def test_signals_are_passed_on(start, number):
 
     assert process.wait() == 3
     assert "caught" in process.log
+
+
+def test_processes_that_are_left_to_it_do_not_stay_as_zombies():
+    adopt = ctypes.CDLL(None, use_errno=True).prctl
+    process = subprocess.Popen([INSIGHTCTL, "run", "--", "sh", "-c", "(sleep 0.01 & echo $!); read line"], stdin=subprocess.PIPE,
+                               stdout=subprocess.PIPE, env={**os.environ, **NOWHERE}, preexec_fn=lambda: adopt(PR_SET_CHILD_SUBREAPER, 1))
+    with process:
+        orphan = int(process.stdout.readline())
+        wait_until(lambda: not os.path.exists(f"/proc/{orphan}"), what="it is waited for")
+        process.stdin.write(b"\n")
+        process.stdin.close()
+        assert process.wait(20 * PATIENCE) == 0
 
 
 @contextlib.contextmanager
