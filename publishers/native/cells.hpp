@@ -26,6 +26,7 @@ struct Thread : CellPages {
 
   /// Null when too many spans are current.
   std::shared_ptr<CurrentSpan> make_current(const SpanContext& context) {
+    current = nullptr;  // push() forgets some, and may throw then
     auto span = spans.push(context);
     current = spans.innermost();
     return span;
