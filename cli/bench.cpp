@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <memory>
@@ -209,7 +210,15 @@ int load_bus(const BenchOptions& options, const std::string& http, const std::st
   const std::optional<Endpoint> endpoint = endpoint_of(options, status->json);
   if (!endpoint) return kWrongUse;
   Load load(*endpoint, options.publishers, *mix);
-  if (!load.connect(mono_now_ns() + kConnectTimeout)) {
+  bool is_stopped = false;
+  const auto take_signal = [&] {
+    return is_stopped = is_stopped || signals.wait_for(std::chrono::milliseconds(0));
+  };
+  if (!load.connect(mono_now_ns() + kConnectTimeout, take_signal)) {
+    if (is_stopped) {
+      complain(std::string(kStopped));
+      return kDone;
+    }
     complain("nothing takes records at " + endpoint->text() + "; name another with --endpoint");
     return kNoBroker;
   }
@@ -227,7 +236,8 @@ int load_bus(const BenchOptions& options, const std::string& http, const std::st
   const Result<Findings> findings = options.rate == 0
                                         ? find_limit(setting)
                                         : measure_once(setting, static_cast<double>(options.rate));
-  load.finish();
+  load.finish(take_signal);
+  if (is_stopped && findings && findings->measured.is_interrupted) return kInterrupted;
   if (!findings) {
     complain(findings.error().message);
     return kNoBroker;

@@ -108,9 +108,11 @@ class BenchPublisher {
     socket_->set_linger(kLinger);
   }
 
-  bool connect(uint64_t deadline_mono_ns) {
-    while (!socket_->is_connected() && mono_now_ns() < deadline_mono_ns) socket_->wait(20ms);
-    return socket_->is_connected() && say(wire::LifeEvent::hello, deadline_mono_ns);
+  bool connect(uint64_t deadline_mono_ns, const Load::IsStopped& is_stopped) {
+    while (!socket_->is_connected() && mono_now_ns() < deadline_mono_ns && !is_stopped()) {
+      socket_->wait(20ms);
+    }
+    return socket_->is_connected() && say(wire::LifeEvent::hello, deadline_mono_ns, is_stopped);
   }
 
   void run(double rate, uint64_t duration_ns, const std::atomic<bool>& stop) {
@@ -131,12 +133,12 @@ class BenchPublisher {
     }
   }
 
-  void finish(uint64_t deadline_mono_ns) {
-    (void)say(wire::LifeEvent::bye, deadline_mono_ns);
-    const UniqueFd connection = socket_->duplicate_connection();
+  /// The connection; without it a reader that is behind would lose what stands in the kernel.
+  UniqueFd finish(uint64_t deadline_mono_ns, const Load::IsStopped& is_stopped) {
+    (void)say(wire::LifeEvent::bye, deadline_mono_ns, is_stopped);
+    UniqueFd connection = socket_->duplicate_connection();
     socket_.reset();
-    // Without it a reader that is behind would lose what stands in the kernel.
-    transport::wait_until_read(connection, kLinger);
+    return connection;
   }
 
   const LoadCounts& counts() const noexcept { return count_; }
@@ -184,7 +186,7 @@ class BenchPublisher {
     return false;
   }
 
-  bool say(wire::LifeEvent life, uint64_t deadline_mono_ns) {
+  bool say(wire::LifeEvent life, uint64_t deadline_mono_ns, const Load::IsStopped& is_stopped) {
     start(life, 0, 0);
     while (true) {
       const std::string_view message = writer_.finish(read_clocks());
@@ -193,7 +195,9 @@ class BenchPublisher {
         note_sent(message.size());
         return true;
       }
-      if (result == SendResult::failed || mono_now_ns() >= deadline_mono_ns) return false;
+      if (result == SendResult::failed || mono_now_ns() >= deadline_mono_ns || is_stopped()) {
+        return false;
+      }
       socket_->wait(10ms, -1, PushSocket::WaitFor::events_or_room);
     }
   }
@@ -337,9 +341,9 @@ Load::Load(const Endpoint& endpoint, uint64_t publishers, const BenchMix& mix)
 
 Load::~Load() = default;
 
-bool Load::connect(uint64_t deadline_mono_ns) {
+bool Load::connect(uint64_t deadline_mono_ns, const IsStopped& is_stopped) {
   return std::ranges::all_of(impl_->publishers, [&](BenchPublisher& publisher) {
-    return publisher.connect(deadline_mono_ns);
+    return publisher.connect(deadline_mono_ns, is_stopped);
   });
 }
 
@@ -352,9 +356,19 @@ void Load::run(double rate, uint64_t duration_ns, const std::atomic<bool>& stop)
   }
 }
 
-void Load::finish() {
-  const uint64_t deadline_mono_ns = mono_now_ns() + kSecond;
-  for (BenchPublisher& publisher : impl_->publishers) publisher.finish(deadline_mono_ns);
+void Load::finish(const IsStopped& is_stopped) {
+  const uint64_t bye_until_ns = mono_now_ns() + kSecond;
+  std::vector<UniqueFd> connections;
+  for (BenchPublisher& publisher : impl_->publishers) {
+    connections.push_back(publisher.finish(bye_until_ns, is_stopped));
+  }
+  // One limit for all: of a broker that stands still each would take as long.
+  const auto read_until = std::chrono::steady_clock::now() + kLinger;
+  for (const UniqueFd& connection : connections) {
+    while (!transport::wait_until_read(connection, 20ms)) {
+      if (is_stopped() || std::chrono::steady_clock::now() >= read_until) return;
+    }
+  }
 }
 
 LoadCounts Load::counts() const {

@@ -4,6 +4,7 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -49,16 +50,19 @@ class Load {
   Load(const Load&) = delete;
   Load& operator=(const Load&) = delete;
 
-  /// Waits until all are connected; false when they are not in time.
-  bool connect(uint64_t deadline_mono_ns);
+  /// Asked now and then while it waits: whether nobody wants to wait any longer.
+  using IsStopped = std::function<bool()>;
+
+  /// Waits until all are connected; false when they are not in time, or stopped.
+  bool connect(uint64_t deadline_mono_ns, const IsStopped& is_stopped = [] { return false; });
 
   /// Records at `rate` a second over all publishers from now for so long, or until `stop`.  A
   /// record that is not sent `kLatestNs` after it was due is dropped.  Blocks until every record of
   /// that time is sent or dropped.
   void run(double rate, uint64_t duration_ns, const std::atomic<bool>& stop);
 
-  /// Says bye and closes; what the sockets have taken still leaves.
-  void finish();
+  /// Says bye and closes; what the sockets have taken still leaves, for a few seconds.
+  void finish(const IsStopped& is_stopped = [] { return false; });
 
   LoadCounts counts() const;
 
