@@ -94,4 +94,13 @@ const nlohmann::json& member(const nlohmann::json& object, const char* key) {
   return found != object.end() ? *found : none;
 }
 
+uint64_t total(const nlohmann::json& tree) {
+  if (tree.is_number_unsigned()) return tree.get<uint64_t>();
+  uint64_t sum = 0;
+  if (tree.is_structured()) {
+    for (const nlohmann::json& each : tree) sum += total(each);
+  }
+  return sum;
+}
+
 }  // namespace insight::cli

@@ -41,4 +41,7 @@ std::string text(const nlohmann::json& object, const char* key);
 uint64_t count(const nlohmann::json& object, const char* key);
 const nlohmann::json& member(const nlohmann::json& object, const char* key);
 
+/// The sum of all whole numbers below.
+uint64_t total(const nlohmann::json& tree);
+
 }  // namespace insight::cli

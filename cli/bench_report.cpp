@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "cli/ask.hpp"
+
 namespace insight::cli {
 
 namespace {
@@ -14,16 +16,6 @@ using nlohmann::ordered_json;
 constexpr double kMaxLatency = 0.5;  // seconds, p99: beyond, a bus is behind its publishers
 constexpr double kLeastInTime = 0.95;
 constexpr double kWaitsForBus = 0.1;  // of its time, at least
-
-/// The sum of all numbers below.
-uint64_t total(const json& tree) {
-  if (tree.is_number_unsigned()) return tree.get<uint64_t>();
-  uint64_t sum = 0;
-  if (tree.is_structured()) {
-    for (const json& each : tree) sum += total(each);
-  }
-  return sum;
-}
 
 std::array<uint64_t, 2> by_signal(const json& counts) {
   return {counts.at("metrics").get<uint64_t>(), counts.at("spans").get<uint64_t>()};

@@ -17,16 +17,6 @@ namespace {
 
 using nlohmann::json;
 
-/// The sum of all numbers below.
-uint64_t total(const json& tree) {
-  if (tree.is_number_unsigned()) return tree.get<uint64_t>();
-  uint64_t sum = 0;
-  if (tree.is_structured()) {
-    for (const json& each : tree) sum += total(each);
-  }
-  return sum;
-}
-
 /// "3 malformed, 1 version".
 std::string reasons(const json& counts) {
   std::string out;

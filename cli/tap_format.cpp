@@ -9,6 +9,7 @@
 
 #include "bus/base/clock.hpp"
 #include "bus/base/text.hpp"
+#include "cli/ask.hpp"
 #include "cli/terminal.hpp"
 
 namespace insight::cli {
@@ -18,12 +19,6 @@ namespace {
 using nlohmann::json;
 
 constexpr std::string_view kDirectives = "tTpinklLvu";
-
-const json& member(const json& object, const char* key) {
-  static const json none;
-  const auto found = object.is_object() ? object.find(key) : object.end();
-  return found != object.end() ? *found : none;
-}
 
 /// A string as it is, nothing for null, and numbers as JSON writes them.
 std::string scalar(const json& value) {
