@@ -129,7 +129,17 @@ class Process:
         self.popen.send_signal(number)
 
     def pause(self):
+        """SIGSTOP, and waits until each thread stands still: some run on until the first has seen the signal."""
         self.send_signal(signal.SIGSTOP)
+
+        def stands_still():
+            try:
+                stats = [task.read_text() for task in pathlib.Path(f"/proc/{self.popen.pid}/task").glob("*/stat")]
+            except OSError:  # a thread has ended meanwhile
+                return False
+            return all(stat.rpartition(")")[2].split()[0] == "T" for stat in stats)
+
+        wait_until(stands_still, 10)
 
     def resume(self):
         self.send_signal(signal.SIGCONT)
