@@ -211,8 +211,8 @@ TEST_CASE(
   }
 }
 
-TEST_CASE("a file that is damaged in its middle is put aside as it is") {
-  Bench bench(kEnvelope);
+/// Leaves a recording that is damaged in its middle, and gives its bytes.
+static std::string write_damaged(Bench& bench) {
   bench.sink->open();
   bench.write(3);
   bench.sink->close();
@@ -220,6 +220,12 @@ TEST_CASE("a file that is damaged in its middle is put aside as it is") {
   std::string bytes = *read_file(path);
   bytes[bytes.size() / 2] = static_cast<char>(bytes[bytes.size() / 2] ^ 1);
   std::ofstream(path, std::ios::binary | std::ios::trunc) << bytes;
+  return bytes;
+}
+
+TEST_CASE("a file that is damaged in its middle is put aside as it is") {
+  Bench bench(kEnvelope);
+  const std::string bytes = write_damaged(bench);
 
   bench.make_sink();
   bench.sink->open();
@@ -232,20 +238,14 @@ TEST_CASE("a file that is damaged in its middle is put aside as it is") {
 
 TEST_CASE("nothing is written behind damage that cannot be put aside") {
   Bench bench(kEnvelope);
-  bench.sink->open();
-  bench.write(3);
-  bench.sink->close();
-  const std::string path = bench.directory() + "/file.envelope";
-  std::string bytes = *read_file(path);
-  bytes[bytes.size() / 2] = static_cast<char>(bytes[bytes.size() / 2] ^ 1);
-  std::ofstream(path, std::ios::binary | std::ios::trunc) << bytes;
+  const std::string bytes = write_damaged(bench);
   const std::string in_the_way = bench.directory() + "/file-000001.envelope";
   fs::create_directory(in_the_way);
 
   bench.make_sink();
   CHECK_THROWS(bench.sink->open());
   for (int i = 0; i < 2; ++i) CHECK(bench.write(1).outcome == Outcome::retry);
-  CHECK(*read_file(path) == bytes);
+  CHECK(*read_file(bench.directory() + "/file.envelope") == bytes);
   CHECK(bench.figure("damaged_files") == 0);
 
   fs::remove(in_the_way);
